@@ -1,0 +1,2 @@
+export * from './exhaustion.js';
+export * from './ports/budget-authority.port.js';

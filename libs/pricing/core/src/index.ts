@@ -1,0 +1,2 @@
+export * from './ports/price-directory.port.js';
+export * from './price-entry.js';

@@ -1,0 +1,3 @@
+export * from './ports/usage-reader.port.js';
+export * from './ports/usage-store.port.js';
+export * from './usage-row.js';

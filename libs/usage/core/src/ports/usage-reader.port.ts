@@ -1,0 +1,92 @@
+import type { PicoUsd } from '#libs/kernel';
+
+/** What figures may be grouped by. */
+export type UsageGrouping = 'key' | 'team' | 'user' | 'model' | 'provider';
+
+/** Which rows a question is about. Empty lists do not filter. */
+export interface UsageFilter {
+  readonly orgId: string;
+  /** Inclusive, milliseconds UTC. */
+  readonly startMs: number;
+  /** Exclusive, milliseconds UTC. */
+  readonly endMs: number;
+  readonly keyIds: readonly string[];
+  readonly teamIds: readonly string[];
+  readonly userIds: readonly string[];
+  readonly models: readonly string[];
+  readonly providers: readonly string[];
+}
+
+/** A question for sums. */
+export interface UsageQuestion extends UsageFilter {
+  readonly bucket: 'hour' | 'day' | 'none';
+  readonly groupBy: readonly UsageGrouping[];
+  /** More rows than this are an error of the question. */
+  readonly maxRows: number;
+}
+
+/** Sums of one bucket and group. */
+export interface UsageSums {
+  /** Milliseconds UTC; null without bucket. */
+  readonly bucketStartMs: number | null;
+  readonly group: Readonly<Partial<Record<UsageGrouping, string | null>>>;
+  readonly requests: number;
+  readonly tokensIn: number;
+  readonly tokensOut: number;
+  readonly costPicoUsd: PicoUsd;
+  readonly chargePicoUsd: PicoUsd;
+  /** Attempts whose provenance is not `measured`. */
+  readonly estimatedRequests: number;
+}
+
+/** Where a page of attempts begins: after this row in newest-first order. */
+export interface AttemptCursor {
+  readonly occurredAtMs: number;
+  readonly eventId: string;
+}
+
+/** One attempt as listed. */
+export interface AttemptView {
+  readonly eventId: string;
+  readonly requestId: string;
+  readonly attempt: number;
+  readonly final: boolean;
+  readonly occurredAtMs: number;
+  readonly keyId: string;
+  readonly teamId: string | null;
+  readonly userId: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly status: string;
+  readonly tokensIn: number;
+  readonly tokensOut: number;
+  readonly costPicoUsd: PicoUsd;
+  readonly chargePicoUsd: PicoUsd;
+  readonly priceState: string;
+  readonly provenance: string;
+  readonly source: string;
+  readonly latencyMs: number;
+}
+
+/** Activity of one key since its creation. */
+export interface KeyActivity {
+  readonly keyId: string;
+  readonly requests: number;
+  /** Milliseconds UTC. */
+  readonly lastUsedMs: number;
+}
+
+/** Reads of the ledger; never writes. */
+export abstract class UsageReader {
+  /** Ascending by bucket, then by the grouping members. @throws AppError `usage.too_many_rows` */
+  abstract sums(question: UsageQuestion): Promise<readonly UsageSums[]>;
+  /** Newest first. @param limit 1..1000 */
+  abstract attempts(
+    filter: UsageFilter,
+    after: AttemptCursor | null,
+    limit: number,
+  ): Promise<readonly AttemptView[]>;
+  /** Keys never used are absent. */
+  abstract activityOf(orgId: string, keyIds: readonly string[]): Promise<readonly KeyActivity[]>;
+  abstract close(): Promise<void>;
+}

@@ -1,0 +1,51 @@
+import type { PicoUsd } from '#libs/kernel';
+
+import type { RejectionRow, UsageRow } from '../usage-row.js';
+
+/** What identifies one insert. */
+export interface BatchKey {
+  /** 64 hex digits; a column of every row. */
+  readonly batchId: string;
+  /** The insert's deduplication token: the batch id, with `:rN` from the second try on. */
+  readonly token: string;
+}
+
+/** What a batch must amount to, in the plan and in the store. */
+export interface BatchDigest {
+  readonly rows: number;
+  readonly costPicoUsd: PicoUsd;
+  readonly chargePicoUsd: PicoUsd;
+  /** XOR over the first 8 bytes of each event id, little-endian, unsigned 64 bit. */
+  readonly xor64: bigint;
+}
+
+/** Writes of the ledger. One writer per partition of the log; calls are serialised by the adapter. */
+export abstract class UsageStore {
+  /**
+   * Inserts one block of usage rows in the given order.
+   * After a rejection the rows may be there or not: ask `digestOf` before anything else.
+   */
+  abstract insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void>;
+  /** The same for refusals. */
+  abstract insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void>;
+  /**
+   * What the store holds of a batch.
+   * @param months months of `recordedAt` the batch can lie in, as YYYYMM
+   */
+  abstract digestOf(
+    table: 'usage' | 'rejection',
+    batchId: string,
+    months: readonly number[],
+  ): Promise<BatchDigest>;
+  /** Event ids of a batch that the store holds, to find what is missing. */
+  abstract eventIdsOf(
+    table: 'usage' | 'rejection',
+    batchId: string,
+    months: readonly number[],
+  ): Promise<readonly string[]>;
+  /** Removes every row of a batch; resolves when reads no longer see them. */
+  abstract deleteBatch(table: 'usage' | 'rejection', batchId: string): Promise<void>;
+  /** Creates what is missing and checks the settings the sink rests on. @throws AppError `usage.settings` */
+  abstract migrate(): Promise<void>;
+  abstract close(): Promise<void>;
+}
