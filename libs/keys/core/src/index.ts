@@ -1,1 +1,3 @@
+export * from './domain/key-format.js';
+export * from './domain/peppers.js';
 export * from './ports/key-directory.port.js';

@@ -72,3 +72,9 @@ export abstract class KeyDirectory {
   /** The catalogue in force. */
   abstract catalog(): Promise<ServedCatalog>;
 }
+
+/** The name under which auth exposes `KeyDirectory` to other services. */
+export const KEY_DIRECTORY_SERVICE = 'auth.keys';
+
+/** The methods of `KeyDirectory`, as exposed between services. */
+export const KEY_DIRECTORY_METHODS = ['findByDigest', 'findByIds', 'catalog'] as const;
