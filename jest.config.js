@@ -1,0 +1,20 @@
+const base = { testEnvironment: 'node', transform: {}, rootDir: 'dist' };
+const engineTimeout = { setupFilesAfterEnv: ['<rootDir>/../scripts/jest-engine-timeout.mjs'] };
+
+/** Jest runs the emitted JavaScript; the suffix and the folder of a file decide its project. */
+export default {
+  maxWorkers: 2,
+  workerIdleMemoryLimit: '512MB',
+  reporters: ['default', '<rootDir>/scripts/jest-summary.mjs'],
+  projects: [
+    { ...base, displayName: 'unit', testRegex: '/src/.*(?<!\\.(int|e2e))\\.spec\\.js$' },
+    { ...base, ...engineTimeout, displayName: 'int', testRegex: '/test/.*\\.int\\.spec\\.js$' },
+    { ...base, ...engineTimeout, displayName: 'e2e', testRegex: '/test/e2e/.*\\.e2e\\.spec\\.js$' },
+    {
+      ...base,
+      ...engineTimeout,
+      displayName: 'tidy',
+      testRegex: '/dist/test/(tidy|dependency-rules|up)\\.spec\\.js$',
+    },
+  ],
+};
