@@ -7,3 +7,6 @@ export abstract class PriceDirectory {
   /** One entry by its identity, of any version ever published; null when it never was. */
   abstract findEntry(priceId: string): Promise<IdentifiedPrice | null>;
 }
+
+/** The calls of `PriceDirectory`, for the transport between services. */
+export const PRICE_DIRECTORY_METHODS = ['currentBook', 'findEntry'] as const;

@@ -1,0 +1,2 @@
+export * from './price-identity.js';
+export * from './price-sheet-files.js';
