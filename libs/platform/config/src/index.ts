@@ -1,0 +1,4 @@
+export * from './env-variable.js';
+export * from './environment.js';
+export * from './load-config.js';
+export * from './project-root.js';

@@ -1,0 +1,3 @@
+export * from './health-checks.js';
+export * from './runtime.js';
+export type { Logger } from 'pino';
