@@ -46,6 +46,7 @@ export type PlaceHoldResult =
       readonly period: string;
       /** RFC 3339, UTC; null for a budget without a period end. */
       readonly resetsAt: string | null;
+      /** 1,000 to 60,000 for `budget_reserved`; 0 for `budget_exceeded`, which no waiting cures. */
       readonly retryAfterMs: number;
     };
 
@@ -89,16 +90,29 @@ export interface BudgetFigures {
  * not this port, so that a hold may then come from a local lease.
  */
 export abstract class BudgetAuthority {
-  /** Decides a batch of holds in one transaction, in the given order, each over all its levels. */
+  /**
+   * Decides a batch of holds in one transaction, in the given order, each over all its levels or
+   * none. Placing an open hold again answers as the first time; an id that was released or settled
+   * is refused as `budget_reserved`. Refusals are not remembered. At most 10,000 holds a call.
+   * @throws AppError `budget.invalid_hold` for amounts or ids out of bounds: nothing is decided
+   * @throws AppError `budget.unavailable` (retryable) when the accounts cannot be locked in time
+   */
   abstract placeHolds(
     emitterId: string,
     holds: readonly PlaceHoldInput[],
   ): Promise<readonly PlaceHoldResult[]>;
-  /** Gives back holds for which provably nothing was sent; unknown or ended ids are ignored. */
+  /**
+   * Gives back holds for which provably nothing was sent; ended ids and those of other emitters are
+   * ignored. An unknown id is remembered as released, so that a placement of it that arrives late
+   * takes no money.
+   */
   abstract releaseHolds(emitterId: string, holdIds: readonly string[]): Promise<void>;
   /** The emitter's open holds, at most 10,000, ascending by id, after `afterHoldId`. */
   abstract listHolds(emitterId: string, afterHoldId: string | null): Promise<readonly OpenHold[]>;
-  /** Makes a definition act at once; the `control` topic is the durable path of the same fact. */
+  /**
+   * Makes a definition act at once; the `control` topic is the durable path of the same fact.
+   * @throws AppError `budget.unsupported_period` for a period other than `total`
+   */
   abstract applyDefinition(definition: BudgetDefinitionInput): Promise<void>;
   /** Live figures of the named budgets; unknown ids are absent from the answer. */
   abstract figures(budgetIds: readonly string[]): Promise<readonly BudgetFigures[]>;
@@ -107,3 +121,16 @@ export abstract class BudgetAuthority {
     subjects: readonly BudgetSubject[],
   ): Promise<readonly (BudgetSubject & { readonly settledPicoUsd: PicoUsd })[]>;
 }
+
+/** The calls of `BudgetAuthority`, as other processes reach them under the RPC service `budget`. */
+export const BUDGET_AUTHORITY_METHODS = [
+  'placeHolds',
+  'releaseHolds',
+  'listHolds',
+  'applyDefinition',
+  'figures',
+  'spendOf',
+] as const satisfies readonly (keyof BudgetAuthority)[];
+
+/** The RPC service name of the budget authority. */
+export const BUDGET_SERVICE = 'budget';
