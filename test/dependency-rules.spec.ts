@@ -103,7 +103,7 @@ beforeAll(async () => {
   );
   const manifest = { name: 'planted', type: 'module', imports, dependencies, devDependencies };
   writeFileSync(join(tree, 'package.json'), JSON.stringify(manifest));
-  writeFileSync(join(tree, 'tsconfig.json'), '{ "files": [] }');
+  writeFileSync(join(tree, 'tsconfig.json'), '{ "include": ["apps", "libs"] }');
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
   const command = join(root, 'node_modules/dependency-cruiser/bin/dependency-cruiser.mjs');
   const args = [command, 'apps', 'libs', 'test', 'migrations', '--config', configFile];
