@@ -29,7 +29,9 @@ export interface UsageQuestion extends UsageFilter {
 export interface UsageSums {
   /** Milliseconds UTC; null without bucket. */
   readonly bucketStartMs: number | null;
+  /** Exactly the members asked for; null = the row has none. */
   readonly group: Readonly<Partial<Record<UsageGrouping, string | null>>>;
+  /** Upstream attempts: a request that was tried twice counts twice, as it is billed. */
   readonly requests: number;
   readonly tokensIn: number;
   readonly tokensOut: number;
@@ -76,17 +78,24 @@ export interface KeyActivity {
   readonly lastUsedMs: number;
 }
 
+/** The methods that other services may call, for the service `reporting.activity`. */
+export const KEY_ACTIVITY_METHODS = ['activityOf'] as const;
+
 /** Reads of the ledger; never writes. */
 export abstract class UsageReader {
-  /** Ascending by bucket, then by the grouping members. @throws AppError `usage.too_many_rows` */
+  /**
+   * Sums of the attempts that occurred in [start, end), ascending by bucket, then by the grouping
+   * members as text, unknown last. Nothing found gives no rows.
+   * @throws AppError `usage.too_many_rows` (invalid) above `maxRows`
+   */
   abstract sums(question: UsageQuestion): Promise<readonly UsageSums[]>;
-  /** Newest first. @param limit 1..1000 */
+  /** Attempts that occurred in [start, end), newest first, then by event id descending. @param limit 1..1001 */
   abstract attempts(
     filter: UsageFilter,
     after: AttemptCursor | null,
     limit: number,
   ): Promise<readonly AttemptView[]>;
-  /** Keys never used are absent. */
+  /** Attempts of keys since their creation; keys never used are absent. At most 1000 ids. */
   abstract activityOf(orgId: string, keyIds: readonly string[]): Promise<readonly KeyActivity[]>;
   abstract close(): Promise<void>;
 }

@@ -19,10 +19,14 @@ export interface BatchDigest {
   readonly xor64: bigint;
 }
 
+/** The two tables of the ledger. */
+export type LedgerTable = 'usage' | 'rejection';
+
 /** Writes of the ledger. One writer per partition of the log; calls are serialised by the adapter. */
 export abstract class UsageStore {
   /**
-   * Inserts one block of usage rows in the given order.
+   * Inserts one block of usage rows in the given order; no rows are no insert. At most 50,000 rows,
+   * all recorded in one month (UTC). A token that was used before stores nothing and resolves.
    * After a rejection the rows may be there or not: ask `digestOf` before anything else.
    */
   abstract insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void>;
@@ -33,18 +37,23 @@ export abstract class UsageStore {
    * @param months months of `recordedAt` the batch can lie in, as YYYYMM
    */
   abstract digestOf(
-    table: 'usage' | 'rejection',
+    table: LedgerTable,
     batchId: string,
     months: readonly number[],
   ): Promise<BatchDigest>;
   /** Event ids of a batch that the store holds, to find what is missing. */
   abstract eventIdsOf(
-    table: 'usage' | 'rejection',
+    table: LedgerTable,
     batchId: string,
     months: readonly number[],
   ): Promise<readonly string[]>;
   /** Removes every row of a batch; resolves when reads no longer see them. */
-  abstract deleteBatch(table: 'usage' | 'rejection', batchId: string): Promise<void>;
+  abstract deleteBatch(table: LedgerTable, batchId: string): Promise<void>;
+  /**
+   * Makes sure that no earlier insert under this token is still running anywhere, so that it cannot
+   * land after a second try. To be called before the verification of a plan that was interrupted.
+   */
+  abstract endInsert(key: BatchKey): Promise<void>;
   /** Creates what is missing and checks the settings the sink rests on. @throws AppError `usage.settings` */
   abstract migrate(): Promise<void>;
   abstract close(): Promise<void>;

@@ -1,0 +1,1 @@
+export * from './chdb-directory.js';

@@ -1,0 +1,157 @@
+import { assert, parseUsd } from '#libs/kernel';
+import {
+  clickHouseMigrationsDir,
+  migrateClickHouse,
+  readClickHouseMigrations,
+  type ClickHouseEngine,
+  type ClickHouseOperation,
+  type ClickHouseSession,
+} from '#libs/platform/clickhouse';
+import {
+  monthOf,
+  UsageStore,
+  type BatchDigest,
+  type BatchKey,
+  type LedgerTable,
+  type RejectionRow,
+  type UsageRow,
+} from '#libs/usage/core';
+
+import { checkLedgerSettings } from './ledger-settings.js';
+import { fromRejectionRow, fromUsageRow } from './usage-row.mapping.js';
+
+/** Names of the tables behind the port. */
+export const LEDGER_TABLES: Readonly<Record<LedgerTable, string>> = {
+  usage: 'raw_usage_v1',
+  rejection: 'raw_rejection_v1',
+};
+
+/** Sums that identify a batch; refusals have no money. */
+const DIGEST_SUMS: Readonly<Record<LedgerTable, string>> = {
+  usage: 'sum(cost_usd) AS cost_usd, sum(charge_usd) AS charge_usd',
+  rejection: "'0' AS cost_usd, '0' AS charge_usd",
+};
+
+interface DigestRow {
+  readonly row_count: string;
+  readonly cost_usd: string;
+  readonly charge_usd: string;
+  readonly xor64: string;
+}
+
+/**
+ * The ledger in ClickHouse, on a server or embedded. All calls go through one session, one after
+ * the other, so an insert of this process has ended when the next call begins.
+ */
+export class ClickHouseUsageStore extends UsageStore {
+  private readonly session: ClickHouseSession;
+
+  /** Connects on first use. */
+  constructor(private readonly engine: ClickHouseEngine) {
+    super();
+    this.session = engine.session('write');
+  }
+
+  async insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void> {
+    assertOneMonth(rows);
+    await this.session.insert({
+      name: 'usage.insert',
+      table: LEDGER_TABLES.usage,
+      token: key.token,
+      rows: rows.map((row) => fromUsageRow(key.batchId, row)),
+    });
+  }
+
+  async insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void> {
+    assertOneMonth(rows);
+    await this.session.insert({
+      name: 'usage.insert_rejections',
+      table: LEDGER_TABLES.rejection,
+      token: key.token,
+      rows: rows.map((row) => fromRejectionRow(key.batchId, row)),
+    });
+  }
+
+  async digestOf(
+    table: LedgerTable,
+    batchId: string,
+    months: readonly number[],
+  ): Promise<BatchDigest> {
+    const found = await this.session.rows<DigestRow>(digestQuery(table), { batchId, months });
+    const row = found[0];
+    assert(row !== undefined, 'an aggregate without GROUP BY has one row');
+    return {
+      rows: Number(row.row_count),
+      costPicoUsd: parseUsd(row.cost_usd),
+      chargePicoUsd: parseUsd(row.charge_usd),
+      xor64: BigInt(row.xor64),
+    };
+  }
+
+  async eventIdsOf(
+    table: LedgerTable,
+    batchId: string,
+    months: readonly number[],
+  ): Promise<readonly string[]> {
+    const found = await this.session.rows<{ event_id: string }>(
+      {
+        name: 'usage.event_ids',
+        sql: `SELECT event_id FROM ${LEDGER_TABLES[table]} WHERE ${BATCH_ROWS} ORDER BY event_id`,
+      },
+      { batchId, months },
+    );
+    return found.map((row) => row.event_id);
+  }
+
+  /** The engine waits for the mutation, because `lightweight_deletes_sync` is among the settings. */
+  async deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
+    await this.session.run(
+      {
+        name: 'usage.delete_batch',
+        sql: `DELETE FROM ${LEDGER_TABLES[table]} WHERE batch_id = {batchId:String}`,
+      },
+      { batchId },
+    );
+  }
+
+  /**
+   * On a server the insert's query id is its token, by which it is ended. On the embedded engine no
+   * insert outlives its process, and inside the process this call waits for its turn.
+   */
+  async endInsert(key: BatchKey): Promise<void> {
+    await this.session.run(
+      { name: 'usage.end_insert', sql: 'KILL QUERY WHERE query_id = {queryId:String} SYNC' },
+      { queryId: key.token },
+    );
+  }
+
+  async migrate(): Promise<void> {
+    const migrations = await readClickHouseMigrations(clickHouseMigrationsDir());
+    await migrateClickHouse(this.engine, this.session, migrations);
+    await checkLedgerSettings(this.session, Object.values(LEDGER_TABLES));
+  }
+
+  close(): Promise<void> {
+    return this.session.close();
+  }
+}
+
+/** Rows of one batch; the month lets the engine skip every other partition. */
+const BATCH_ROWS =
+  'batch_id = {batchId:String} AND toYYYYMM(recorded_at) IN {months:Array(UInt32)}';
+
+function digestQuery(table: LedgerTable): ClickHouseOperation {
+  return {
+    name: 'usage.digest',
+    sql:
+      `SELECT count() AS row_count, ${DIGEST_SUMS[table]}, ` +
+      'groupBitXor(reinterpretAsUInt64(UUIDToNum(event_id))) AS xor64 ' +
+      `FROM ${LEDGER_TABLES[table]} WHERE ${BATCH_ROWS}`,
+  };
+}
+
+/** An insert that touches two partitions is two transactions, of which one can fail. */
+function assertOneMonth(rows: readonly { readonly recordedAtMs: number }[]): void {
+  const months = new Set(rows.map((row) => monthOf(row.recordedAtMs)));
+  assert(months.size <= 1, 'the rows of one insert are recorded in one month');
+}

@@ -1,0 +1,76 @@
+import { formatUsd, toRfc3339 } from '#libs/kernel';
+import type { RejectionRow, UsageRow } from '#libs/usage/core';
+
+/**
+ * A row of `raw_usage_v1` as JSON. Every column is set, so that no default of the engine takes part;
+ * ids, money and 64-bit integers are text. Durations are whole milliseconds, never below 0.
+ */
+export function fromUsageRow(batchId: string, row: UsageRow): Record<string, unknown> {
+  return {
+    event_id: row.eventId,
+    batch_id: batchId,
+    request_id: row.requestId,
+    attempt: row.attempt,
+    is_final: row.final,
+    org_id: row.orgId,
+    key_id: row.keyId,
+    team_id: row.teamId,
+    user_id: row.userId,
+    provider: row.provider,
+    model_requested: row.modelRequested,
+    model: row.model,
+    model_served: row.modelServed,
+    operation: row.operation,
+    is_stream: row.stream,
+    service_tier: row.serviceTier,
+    status: row.status,
+    http_status: row.httpStatus,
+    provenance: row.provenance,
+    usage_source: row.usageSource,
+    source: row.source,
+    raw_usage: row.rawUsage,
+    usage: row.usage,
+    tokens_in: row.tokensIn,
+    tokens_out: row.tokensOut,
+    price_id: row.priceId,
+    price_version: row.priceVersion,
+    price_state: row.priceState,
+    cost_usd: formatUsd(row.costPicoUsd),
+    charge_usd: formatUsd(row.chargePicoUsd),
+    hold_usd: formatUsd(row.holdPicoUsd),
+    hold_id: row.holdId,
+    flags: row.flags,
+    finish_reason: row.finishReason,
+    admitted_at: toRfc3339(row.admittedAtMs),
+    occurred_at: toRfc3339(row.occurredAtMs),
+    recorded_at: toRfc3339(row.recordedAtMs),
+    latency_ms: wholeMs(row.latencyMs),
+    ttft_ms: row.ttftMs === null ? null : wholeMs(row.ttftMs),
+    upstream_request_id: row.upstreamRequestId,
+    emitter_id: row.emitterId,
+    lane: row.lane,
+    emitter_seq: row.emitterSeq.toString(),
+  };
+}
+
+/** A row of `raw_rejection_v1` as JSON; every column is set. */
+export function fromRejectionRow(batchId: string, row: RejectionRow): Record<string, unknown> {
+  return {
+    event_id: row.eventId,
+    batch_id: batchId,
+    request_id: row.requestId,
+    org_id: row.orgId,
+    key_id: row.keyId,
+    team_id: row.teamId,
+    user_id: row.userId,
+    model_requested: row.modelRequested,
+    reason: row.reason,
+    code: row.code,
+    occurred_at: toRfc3339(row.occurredAtMs),
+    recorded_at: toRfc3339(row.recordedAtMs),
+  };
+}
+
+function wholeMs(durationMs: number): number {
+  return Math.max(0, Math.round(durationMs));
+}

@@ -1,0 +1,3 @@
+export * from './clickhouse/clickhouse-usage-reader.js';
+export { ClickHouseUsageStore } from './clickhouse/clickhouse-usage-store.js';
+export type { SettingDifference } from './clickhouse/ledger-settings.js';

@@ -1,0 +1,24 @@
+/** A run of events of one emitter that has not arrived, both ends inclusive. */
+export interface MissingRange {
+  readonly emitterId: string;
+  readonly lane: number;
+  /** Integer text: sequences are unsigned 64 bit. */
+  readonly fromSeq: string;
+  /** Integer text, inclusive. */
+  readonly toSeq: string;
+}
+
+/** How far the ledger is complete. */
+export interface LedgerProgress {
+  /** Every event recorded before this time is in the ledger, but for `missing`; milliseconds UTC. */
+  readonly completeThroughMs: number;
+  readonly missing: readonly MissingRange[];
+}
+
+/** Metering's own account of its progress, for whoever answers with figures. */
+export abstract class MeteringProgress {
+  abstract progress(): Promise<LedgerProgress>;
+}
+
+/** The methods of `MeteringProgress` for the service `metering.progress`. */
+export const METERING_PROGRESS_METHODS = ['progress'] as const;
