@@ -1,6 +1,7 @@
 export * from './domain/account.js';
 export * from './domain/assessment.decider.js';
 export * from './domain/budget-event.js';
+export * from './domain/budget-row.decider.js';
 export * from './domain/definition.decider.js';
 export * from './domain/exhaustion.js';
 export * from './domain/hold.decider.js';
