@@ -59,6 +59,7 @@ export class ClickHouseEngine {
       connect: () => this.connect(),
       settings: settingsFor(purpose),
       serial: purpose === 'write' || this.target.kind === 'embedded',
+      settingsStay: this.target.kind === 'embedded',
     });
   }
 
@@ -70,6 +71,7 @@ export class ClickHouseEngine {
       connect: async () => this.serverClient(url, 'default'),
       settings: settingsFor('write'),
       serial: true,
+      settingsStay: false,
     });
     try {
       await session.run({
