@@ -1,0 +1,4 @@
+export * from './sample-rows.js';
+export * from './usage-harness.js';
+export * from './usage-reader.contract.js';
+export * from './usage-store.contract.js';
