@@ -57,10 +57,11 @@ const VIOLATIONS: Readonly<Record<string, Planted>> = {
   'cli-without-packages': ['apps/cli/src/packed.ts', 'pg'],
 };
 
-const INDEXES: readonly Planted[] = [
-  ...['kernel', 'events', 'testing', 'keys/core', 'keys/adapters', 'usage/core', 'usage/adapters'],
-  ...['platform/config', 'platform/http'],
-].map((lib): Planted => [`libs/${lib}/src/index.ts`]);
+const INDEXED =
+  'kernel events testing keys/core keys/adapters usage/core usage/adapters platform/config platform/http';
+const INDEXES: readonly Planted[] = INDEXED.split(' ').map((lib): Planted => [
+  `libs/${lib}/src/index.ts`,
+]);
 
 /** What the violations lean on, and uses that every rule must leave alone. */
 const ALLOWED: readonly Planted[] = [
