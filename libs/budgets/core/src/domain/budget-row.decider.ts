@@ -2,6 +2,7 @@ import type { BudgetDefinitionV1, BudgetScope } from '#libs/events';
 import type { PicoUsd } from '#libs/kernel';
 
 import type { BudgetDefinitionInput } from '../ports/budget-authority.port.js';
+import { hasReached } from './threshold.js';
 
 /** Members of a budget row that its editors set. */
 export interface BudgetRowSettings {
@@ -141,14 +142,7 @@ export function statusOfBudget(
   if (!row.enabled) return 'disabled';
   if (exhausted) return 'exceeded';
   const [lowest] = row.thresholds;
-  return lowest !== undefined && isAtThreshold(row.limitPicoUsd, settledPicoUsd, lowest)
+  return lowest !== undefined && hasReached(lowest, row.limitPicoUsd, settledPicoUsd)
     ? 'warning'
     : 'ok';
-}
-
-/** Scale in which a threshold's decimals are compared exactly. */
-const SHARE_SCALE = 1_000_000_000n;
-
-function isAtThreshold(limitPicoUsd: PicoUsd, settledPicoUsd: PicoUsd, share: number): boolean {
-  return settledPicoUsd * SHARE_SCALE >= limitPicoUsd * BigInt(Math.round(share * 1e9));
 }

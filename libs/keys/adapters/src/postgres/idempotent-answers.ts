@@ -1,0 +1,35 @@
+import { LessThan, type EntityManager } from 'typeorm';
+
+import type { EntityTransaction } from '#libs/platform/postgres';
+
+import { IdempotentAnswerEntity } from './idempotent-answer.entity.js';
+
+/** Whose request it is: one caller, one route, one `Idempotency-Key`. */
+export type IdempotentRequest = Pick<IdempotentAnswerEntity, 'caller' | 'route' | 'key'>;
+
+/** How long an answer is kept, milliseconds. */
+const KEPT_MS = 86_400_000;
+
+/** Answers kept for repeats, 24 h each. */
+export class IdempotentAnswers {
+  constructor(private readonly manager: () => EntityManager) {}
+
+  /** The kept answer of a request; null when it is new or older than 24 h. */
+  async find(request: IdempotentRequest, nowMs: number): Promise<IdempotentAnswerEntity | null> {
+    const { caller, route, key } = request;
+    const row = await this.manager().findOneBy(IdempotentAnswerEntity, { caller, route, key });
+    return row !== null && nowMs - row.createdAtMs < KEPT_MS ? row : null;
+  }
+
+  /**
+   * Keeps an answer in the transaction of its effects, so that both exist or neither.
+   * @throws a unique violation when the same request is being answered at the same time
+   */
+  async keep(tx: EntityTransaction, answer: IdempotentAnswerEntity): Promise<void> {
+    const { createdAtMs } = answer;
+    await tx.manager.delete(IdempotentAnswerEntity, {
+      createdAtMs: LessThan(createdAtMs - KEPT_MS),
+    });
+    await tx.manager.insert(IdempotentAnswerEntity, { ...answer });
+  }
+}
