@@ -1,1 +1,4 @@
 export * from './chdb-directory.js';
+export * from './eventually.js';
+export * from './fixed-clock.js';
+export * from './test-postgres.js';

@@ -1,0 +1,241 @@
+import { Pool, type PoolClient, type PoolConfig, type QueryConfig, type QueryResultRow } from 'pg';
+import { AppError, messageOf } from '#libs/kernel';
+import { columnTypes } from './column-types.js';
+import { roleOf, type SchemaName } from './schemas.js';
+
+/** Largest number of connections of one pool unless the caller says otherwise. */
+const DEFAULT_MAX_CONNECTIONS = 10;
+/** Longest a connection may take to open, or to come free in the pool, milliseconds. */
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Longest one statement may run, milliseconds; every statement of ours is far below. */
+const STATEMENT_TIMEOUT_MS = 30_000;
+/** Longest wait for a row or table lock, milliseconds; below the statement's own bound. */
+const LOCK_TIMEOUT_MS = 10_000;
+/** Longest pause inside a transaction, milliseconds; a hung holder must not block the others. */
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000;
+
+/** How a service reaches PostgreSQL. */
+export interface DatabaseOptions {
+  /** `postgres://user:password@host:port/database`; query parameters are kept. */
+  readonly url: string;
+  /**
+   * Schema whose role `tollgate_<schema>` every connection takes on; it is the search path as well.
+   * Null stays the login role: migrations and tests only.
+   */
+  readonly schema: SchemaName | null;
+  /** Shown in `pg_stat_activity`. */
+  readonly applicationName: string;
+  /** Upper bound of open connections. @default 10 */
+  readonly maxConnections?: number;
+  /** Longest one statement may run, milliseconds. @default 30000 */
+  readonly statementTimeoutMs?: number;
+  /** Longest wait for a lock, milliseconds. @default 10000 */
+  readonly lockTimeoutMs?: number;
+  /** Told when a connection that nobody uses breaks; the pool opens another when it needs one. */
+  readonly onIdleError?: (error: Error) => void;
+}
+
+/** Rows of one statement and how many rows it returned or changed. */
+export interface Rows<Row> {
+  readonly rows: Row[];
+  readonly rowCount: number;
+}
+
+/**
+ * Anything that runs one statement: a database (each statement its own transaction), a transaction
+ * or a session. Column values: `int8` is a `bigint`, `numeric`, `date` and `timestamp` are text,
+ * `timestamptz` is a `Date`, `bytea` is a `Buffer`, `json` is parsed; parameters may be `bigint`.
+ */
+export interface Queryable {
+  /**
+   * Runs one statement with `$1`-style parameters.
+   * @param statement text, or a named statement, which each connection prepares once
+   * @throws DatabaseError of `pg`; `sqlState` reads its code
+   */
+  query<Row extends QueryResultRow = QueryResultRow>(
+    statement: string | NamedStatement,
+    values?: readonly unknown[],
+  ): Promise<Rows<Row>>;
+}
+
+/** A statement that each connection parses once; the name is unique per text in the process. */
+export interface NamedStatement {
+  readonly name: string;
+  readonly text: string;
+  /** Values travel in binary: `bytea` is not hex-coded; use for large results only. */
+  readonly binary?: boolean;
+}
+
+/** An open transaction. */
+export interface Transaction extends Queryable {
+  /** Runs after a successful commit, never after a rollback; it must not throw. */
+  afterCommit(action: () => void): void;
+}
+
+/** A connection held for as long as its holder wishes, for locks that live with a session. */
+export interface Session extends Queryable {
+  /** Aborted when the connection is lost; locks of the session are gone by then. */
+  readonly lost: AbortSignal;
+  /** Closes the connection, which frees all it held. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** The options string that a connection starts with; both values are names of our own. */
+function startOptions(options: DatabaseOptions): string {
+  const settings = [
+    'synchronous_commit=on',
+    'timezone=UTC',
+    `idle_in_transaction_session_timeout=${IDLE_IN_TRANSACTION_TIMEOUT_MS}`,
+    `statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS}`,
+    `lock_timeout=${options.lockTimeoutMs ?? LOCK_TIMEOUT_MS}`,
+  ];
+  if (options.schema !== null) {
+    settings.push(`role=${roleOf(options.schema)}`, `search_path=${options.schema}`);
+  }
+  return settings.map((setting) => `-c ${setting}`).join(' ');
+}
+
+function poolConfig(options: DatabaseOptions): PoolConfig {
+  const url = new URL(options.url);
+  // The driver lets parameters of the URL win, and without the role a service could read everything.
+  const own = url.searchParams.get('options');
+  url.searchParams.delete('options');
+  return {
+    connectionString: url.toString(),
+    options: own === null ? startOptions(options) : `${own} ${startOptions(options)}`,
+    application_name: options.applicationName,
+    max: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    types: columnTypes,
+  };
+}
+
+async function run<Row extends QueryResultRow>(
+  target: Pool | PoolClient,
+  statement: string | NamedStatement,
+  values: readonly unknown[] = [],
+): Promise<Rows<Row>> {
+  const config: QueryConfig & { binary?: boolean } =
+    typeof statement === 'string'
+      ? { text: statement, values: [...values] }
+      : { ...statement, values: [...values] };
+  const result = await target.query<Row>(config);
+  return { rows: result.rows, rowCount: result.rowCount ?? 0 };
+}
+
+/**
+ * A bounded pool of PostgreSQL connections that act as one service's role. It retries nothing:
+ * whether a failed statement may run again is the caller's knowledge.
+ */
+export class Database implements Queryable {
+  private readonly pool: Pool;
+  private closing: Promise<void> | undefined;
+
+  constructor(options: DatabaseOptions) {
+    this.pool = new Pool(poolConfig(options));
+    const onIdleError = options.onIdleError;
+    this.pool.on('error', (error) => onIdleError?.(error));
+  }
+
+  query<Row extends QueryResultRow = QueryResultRow>(
+    statement: string | NamedStatement,
+    values?: readonly unknown[],
+  ): Promise<Rows<Row>> {
+    return run<Row>(this.pool, statement, values);
+  }
+
+  /**
+   * Runs `work` in one READ COMMITTED transaction: commits when it resolves, rolls back when it
+   * rejects. After a rejection of the commit itself the outcome is unknown.
+   * @throws whatever `work` throws; AppError `postgres.rolled_back` when a statement failed inside
+   *   and `work` hid it
+   */
+  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const client = await this.pool.connect();
+    const afterCommit: (() => void)[] = [];
+    let broken: Error | undefined;
+    // A client in use reports a lost connection as an event too; the statement rejects anyway.
+    const onError = (error: Error): void => {
+      broken = error;
+    };
+    client.on('error', onError);
+    try {
+      await client.query('BEGIN');
+      const result = await work({
+        query: (statement, values) => run(client, statement, values),
+        afterCommit: (action) => afterCommit.push(action),
+      });
+      const commit = await client.query('COMMIT');
+      if (commit.command !== 'COMMIT') throw rolledBack();
+      for (const action of afterCommit) action();
+      return result;
+    } catch (error) {
+      broken ??= await rollBack(client);
+      throw error;
+    } finally {
+      client.off('error', onError);
+      client.release(broken);
+    }
+  }
+
+  /** Takes one connection out of the pool until it is closed. */
+  async session(): Promise<Session> {
+    const client = await this.pool.connect();
+    const lost = new AbortController();
+    const onLost = (): void => lost.abort();
+    client.on('error', onLost);
+    client.on('end', onLost);
+    let isOpen = true;
+    return {
+      lost: lost.signal,
+      query: (statement, values) => run(client, statement, values),
+      close: async () => {
+        if (!isOpen) return;
+        isOpen = false;
+        client.release(true);
+      },
+    };
+  }
+
+  /** Waits for the connections in use and closes all of them. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.pool.end();
+    return this.closing;
+  }
+}
+
+function rolledBack(): AppError {
+  return new AppError({
+    code: 'postgres.rolled_back',
+    kind: 'internal',
+    publicMessage: 'internal error',
+    internalMessage: 'a statement failed inside the transaction and its error was hidden',
+  });
+}
+
+/** @returns the reason to throw the connection away, if it has one */
+async function rollBack(client: PoolClient): Promise<Error | undefined> {
+  try {
+    await client.query('ROLLBACK');
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(messageOf(error));
+  }
+}
+
+/**
+ * The SQLSTATE of a database error, for example `23505`.
+ * @returns null when the error is not one of PostgreSQL's own
+ * @source PostgreSQL 18 manual, appendix A
+ */
+export function sqlState(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  return typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code) ? error.code : null;
+}
+
+/** Whether the statement met an existing row of a unique index (SQLSTATE 23505). */
+export function isUniqueViolation(error: unknown): boolean {
+  return sqlState(error) === '23505';
+}
