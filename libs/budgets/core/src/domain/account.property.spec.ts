@@ -47,6 +47,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 class World {
   readonly accounts = new Map<string, AccountState>();
   readonly open: KnownHold[] = [];
+  /** What did not hold; empty when every guarantee did. */
+  readonly violations: string[] = [];
   charged = 0n;
   private serial = 0;
   private rev = 1;
@@ -90,13 +92,12 @@ class World {
     this.store(decision.accounts);
     for (const hold of decision.newHolds)
       this.open.push({ ...hold, emitterId: 'e', state: 'open' });
-    for (const account of decision.accounts)
-      expect(availablePicoUsd(account)).toBeGreaterThanOrEqual(0n);
+    this.check('no account is over its limit', isWithin(decision.accounts));
     decision.results.forEach((result, at) => {
       const [want, least] = wants[at]!;
       if (result.outcome === 'refused') return;
-      expect(result.amountPicoUsd).toBeLessThanOrEqual(want);
-      expect(result.amountPicoUsd).toBeGreaterThanOrEqual(least);
+      const amount = result.amountPicoUsd;
+      this.check('an amount is between least and want', least <= amount && amount <= want);
     });
   }
 
@@ -135,19 +136,31 @@ class World {
     }
   }
 
-  check(): void {
+  checkFigures(): void {
     const held = this.open.reduce((sum, hold) => sum + hold.amountPicoUsd, 0n);
     for (const account of this.accounts.values()) {
-      expect(account.settledPicoUsd).toBe(this.charged);
-      expect(account.heldPicoUsd).toBe(held);
-      expect(account.blocked).toBe(isExhausted(account.limitPicoUsd, account.settledPicoUsd));
+      const { limitPicoUsd, settledPicoUsd, heldPicoUsd, blocked } = account;
+      this.check('every charge is settled once', settledPicoUsd === this.charged);
+      this.check('what is held are the open holds', heldPicoUsd === held);
+      this.check(
+        'a block matches its level',
+        blocked === isExhausted(limitPicoUsd, settledPicoUsd),
+      );
     }
   }
+
+  check(guarantee: string, holds: boolean): void {
+    if (!holds) this.violations.push(guarantee);
+  }
+}
+
+function isWithin(accounts: Iterable<AccountState>): boolean {
+  return [...accounts].every((account) => availablePicoUsd(account) >= 0n);
 }
 
 describe('random histories of two accounts', () => {
   test('no admission overspends, no charge is lost or doubled, every block matches its level', () => {
-    fc.assert(
+    const outcome = fc.check(
       fc.property(
         fc.tuple(fc.bigInt({ min: 0n, max: 3_000n }), fc.bigInt({ min: 0n, max: 3_000n })),
         fc.array(step, { maxLength: 60 }),
@@ -158,16 +171,18 @@ describe('random histories of two accounts', () => {
             else if (each.do === 'settle') world.settle(each.share, each.unheld);
             else if (each.do === 'release') world.release();
             else world.define(each.team ? 'team' : 'key', each.limit);
-            world.check();
+            world.checkFigures();
           }
+          return world.violations.length === 0;
         },
       ),
       { numRuns: 300 },
     );
+    expect(fc.defaultReportMessage(outcome) ?? 'held').toBe('held');
   });
 
   test('while limits stand and all money is held, settled never passes the limit', () => {
-    fc.assert(
+    const outcome = fc.check(
       fc.property(
         fc.bigInt({ min: 1n, max: 3_000n }),
         fc.array(step, { maxLength: 60 }),
@@ -177,13 +192,13 @@ describe('random histories of two accounts', () => {
             if (each.do === 'place') world.place(each.wants);
             else if (each.do === 'settle') world.settle(each.share, 0n);
             else world.release();
-            for (const account of world.accounts.values()) {
-              expect(availablePicoUsd(account)).toBeGreaterThanOrEqual(0n);
-            }
+            world.check('settled and held stay within', isWithin(world.accounts.values()));
           }
+          return world.violations.length === 0;
         },
       ),
       { numRuns: 300 },
     );
+    expect(fc.defaultReportMessage(outcome) ?? 'held').toBe('held');
   });
 });

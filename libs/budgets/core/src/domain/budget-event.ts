@@ -11,11 +11,5 @@ export type BudgetEvent =
 
 /** The subject an event is about; the business key of its record. */
 export function eventSubject(event: BudgetEvent): string {
-  switch (event.type) {
-    case 'key.revoked.v1':
-    case 'key.reinstated.v1':
-      return event.data.key_id;
-    default:
-      return event.data.subject_id;
-  }
+  return 'key_id' in event.data ? event.data.key_id : event.data.subject_id;
 }
