@@ -30,7 +30,7 @@ export function chdbDirectory(): string {
 export interface ChdbDatabase {
   readonly engine: ClickHouseEngine;
   /** Drops the database. The sessions of the test are closed before. */
-  drop(): Promise<void>;
+  readonly drop: () => Promise<void>;
 }
 
 /** Opens a database of its own for one suite. */

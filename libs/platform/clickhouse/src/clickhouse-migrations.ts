@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 
 import { assert } from '#libs/kernel';
+import { projectRoot } from '#libs/platform/config';
 
 import type { ClickHouseEngine } from './clickhouse-engine.js';
 import type { ClickHouseSession } from './clickhouse-session.js';
@@ -16,19 +16,9 @@ export interface ClickHouseMigration {
 
 const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/;
 
-/**
- * The folder of the SQL files, found upwards from this module, so that it is the same from sources,
- * compiled output and an image.
- */
+/** The folder of the SQL files, the same from sources, compiled output and an image. */
 export function clickHouseMigrationsDir(): string {
-  let folder = import.meta.dirname;
-  for (;;) {
-    const candidate = join(folder, 'migrations', 'clickhouse');
-    if (existsSync(candidate)) return candidate;
-    const parent = dirname(folder);
-    assert(parent !== folder, 'the folder migrations/clickhouse is part of the installation');
-    folder = parent;
-  }
+  return join(projectRoot(), 'migrations', 'clickhouse');
 }
 
 /** Reads the migrations of a folder in the order of their numbers, which start at 1 without gaps. */

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { expect, test } from '@jest/globals';
+
+import type { UsageFilter, UsageQuestion } from '#libs/usage/core';
+
+import { activityQuery, attemptsQuery, sumsQuery, type BoundQuery } from './usage.query.js';
+
+// The text of each statement and its parameters are reviewed as files; values of a question reach
+// the text nowhere.
+
+const EVERYTHING: UsageFilter = {
+  orgId: 'default',
+  startMs: 1_000,
+  endMs: 2_000,
+  keyIds: [],
+  teamIds: [],
+  userIds: [],
+  models: [],
+  providers: [],
+};
+
+const NARROW: UsageFilter = {
+  ...EVERYTHING,
+  keyIds: ["k' OR 1=1 --"],
+  teamIds: ['t'],
+  userIds: ['u'],
+  models: ['m', 'n'],
+  providers: ['p'],
+};
+
+const whole: UsageQuestion = { ...EVERYTHING, bucket: 'none', groupBy: [], maxRows: 10_000 };
+
+const cases: readonly (readonly [string, BoundQuery])[] = [
+  ['sums-whole', sumsQuery(whole)],
+  ['sums-by-day', sumsQuery({ ...whole, bucket: 'day' })],
+  [
+    'sums-by-hour-team-model-filtered',
+    sumsQuery({ ...NARROW, bucket: 'hour', groupBy: ['team', 'model'], maxRows: 10 }),
+  ],
+  [
+    'sums-by-key-user-provider',
+    sumsQuery({ ...whole, bucket: 'none', groupBy: ['key', 'user', 'provider'] }),
+  ],
+  ['attempts-first-page', attemptsQuery(EVERYTHING, null, 101)],
+  [
+    'attempts-next-page-filtered',
+    attemptsQuery(
+      NARROW,
+      { occurredAtMs: 1_500, eventId: '00000000-0000-4000-8000-000000000000' },
+      101,
+    ),
+  ],
+  ['activity', activityQuery('default', ['a', 'b'])],
+];
+
+test.each(cases)('the statement %s is the reviewed one', (name, query) => {
+  const shown = `-- ${query.name}\n${query.sql}\n-- ${JSON.stringify(query.params)}\n`;
+  expect(shown).toBe(readFileSync(join(goldenDir(), `${name}.sql`), 'utf8'));
+});
+
+/** The reviewed files stay beside the sources, which the compiler does not copy. */
+function goldenDir(): string {
+  const parts = import.meta.dirname.split('/');
+  const root = parts.slice(0, parts.lastIndexOf('dist')).join('/');
+  return join(root, 'libs/usage/adapters/src/clickhouse/__golden__');
+}

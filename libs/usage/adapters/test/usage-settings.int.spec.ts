@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+
+import type { ClickHouseSession } from '#libs/platform/clickhouse';
+import { openChdbDatabase } from '#libs/testing';
+import { ClickHouseUsageStore } from '#libs/usage/adapters';
+import { sampleRejectionRow, sampleUsageRow } from '#libs/usage/contract';
+
+import { fromRejectionRow, fromUsageRow } from '../src/clickhouse/usage-row.mapping.js';
+
+const { engine, drop } = openChdbDatabase();
+const store = new ClickHouseUsageStore(engine);
+let session: ClickHouseSession;
+
+beforeAll(async () => {
+  await store.migrate();
+  session = engine.session('write');
+});
+afterAll(async () => {
+  await store.close();
+  await session.close();
+  await drop();
+});
+
+test('a table that differs from what the sink rests on is refused with every difference', async () => {
+  await session.run({
+    name: 'test.alter',
+    sql: 'ALTER TABLE raw_usage_v1 MODIFY SETTING fsync_after_insert = 0',
+  });
+  await session.run({
+    name: 'test.alter',
+    sql: 'ALTER TABLE raw_rejection_v1 RESET SETTING non_replicated_deduplication_window',
+  });
+  await expect(store.migrate()).rejects.toMatchObject({
+    code: 'usage.settings',
+    details: {
+      differences: [
+        {
+          table: 'raw_usage_v1',
+          setting: 'fsync_after_insert',
+          required: '1',
+          actual: '0',
+        },
+        {
+          table: 'raw_rejection_v1',
+          setting: 'non_replicated_deduplication_window',
+          required: '10000',
+          actual: null,
+        },
+      ],
+    },
+  });
+});
+
+test('every column of the ledger is written by name, none by a default', async () => {
+  const written = {
+    raw_usage_v1: Object.keys(fromUsageRow('b', sampleUsageRow())),
+    raw_rejection_v1: Object.keys(fromRejectionRow('b', sampleRejectionRow())),
+  };
+  for (const [table, columns] of Object.entries(written)) {
+    const found = await session.rows<{ name: string }>(
+      {
+        name: 'test.columns',
+        sql:
+          'SELECT name FROM system.columns WHERE database = currentDatabase()' +
+          ' AND table = {table:String} ORDER BY position',
+      },
+      { table },
+    );
+    expect(columns).toEqual(found.map((row) => row.name));
+  }
+});
