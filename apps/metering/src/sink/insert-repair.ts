@@ -1,0 +1,97 @@
+import { AppError } from '#libs/kernel';
+import type { RejectionRow, UsageRow, UsageStore } from '#libs/usage/core';
+
+import { nextToken } from '../domain/batch-identity.js';
+import type { PlannedBatch } from '../domain/plan-batch.js';
+import { repairFor } from '../domain/verification.js';
+import type { OwnedPartition } from './batch-sink.js';
+import type { MeteringMetrics } from './metering-metrics.js';
+
+/** What the repair works with. */
+export interface InsertRepairParts {
+  readonly usageStore: UsageStore;
+  readonly metrics: MeteringMetrics;
+  /** Makes the token of the next try durable, under the partition's epoch. */
+  readonly noteToken: (owned: OwnedPartition, batchId: string, token: string) => Promise<void>;
+}
+
+/** Tries of one call; then the partition is handed over again, after a pause. */
+const MAX_ROUNDS = 6;
+
+type Rows = readonly (UsageRow | RejectionRow)[];
+
+/** Inserts of batches, and what is done when it is not certain whether one took place. */
+export class InsertRepair {
+  constructor(private readonly parts: InsertRepairParts) {}
+
+  /** Inserts the rows of a batch, or some of them, as one block under a token. */
+  async insert(plan: PlannedBatch, token: string, some?: ReadonlySet<string>): Promise<void> {
+    const key = { batchId: plan.batchId, token };
+    const wanted = <T extends { readonly eventId: string }>(rows: readonly T[]): readonly T[] =>
+      some === undefined ? rows : rows.filter(({ eventId }) => some.has(eventId));
+    if (plan.table === 'usage') {
+      await this.parts.usageStore.insertUsage(key, wanted(plan.usageRows));
+    } else {
+      await this.parts.usageStore.insertRejections(key, wanted(plan.rejectionRows));
+    }
+  }
+
+  /**
+   * Compares the store with the plan until they agree, inserting or removing as needed. Looks before
+   * it inserts, and never uses a token twice.
+   * @param lastToken the token of the latest insert that may have been begun
+   * @throws AppError `metering.insert_unverified` when they do not agree after some rounds
+   */
+  async run(owned: OwnedPartition, plan: PlannedBatch, lastToken: string): Promise<void> {
+    const { usageStore, metrics } = this.parts;
+    const { batchId, table } = plan;
+    let token = lastToken;
+    let failure: unknown;
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      await usageStore.endInsert({ batchId, token });
+      const stored = await usageStore.digestOf(table, batchId, [plan.month]);
+      const missing = await this.missing(plan, repairFor(plan.digest, stored));
+      metrics.repairs.inc({ repair: missing.repair });
+      if (missing.repair === 'none') return;
+      if (missing.repair === 'replace') {
+        await usageStore.deleteBatch(table, batchId);
+        continue;
+      }
+      token = nextToken(batchId, token, missing.some);
+      await this.parts.noteToken(owned, batchId, token);
+      try {
+        const some = missing.some === undefined ? undefined : new Set(missing.some);
+        await this.insert(plan, token, some);
+      } catch (error) {
+        // The next round looks what became of it.
+        failure = error;
+      }
+    }
+    throw unverified(plan, failure);
+  }
+
+  private async missing(
+    plan: PlannedBatch,
+    repair: ReturnType<typeof repairFor>,
+  ): Promise<{ readonly repair: typeof repair; readonly some?: readonly string[] }> {
+    if (repair !== 'insert_missing') return { repair };
+    const { batchId, table, month } = plan;
+    const held = new Set(await this.parts.usageStore.eventIdsOf(table, batchId, [month]));
+    const rows: Rows = table === 'usage' ? plan.usageRows : plan.rejectionRows;
+    const some = rows.map(({ eventId }) => eventId).filter((eventId) => !held.has(eventId));
+    // Rows that the plan does not know, or a row twice: nothing to build on.
+    const isPart = some.length + held.size === rows.length && some.length > 0;
+    return isPart ? { repair, some } : { repair: 'replace' };
+  }
+}
+
+function unverified(plan: PlannedBatch, cause: unknown): AppError {
+  return new AppError({
+    code: 'metering.insert_unverified',
+    kind: 'unavailable',
+    publicMessage: 'internal error',
+    internalMessage: `the ledger does not take batch ${plan.batchId}`,
+    retryable: true,
+    cause,
+  });
+}

@@ -1,0 +1,181 @@
+import { formatUsd, parseUsd } from '#libs/kernel';
+import type { Queryable, Transaction } from '#libs/platform/postgres';
+import type { BatchDigest } from '#libs/usage/core';
+
+import type { BatchRange } from '../domain/batch-identity.js';
+import { RATER, type PlannedBatch } from '../domain/plan-batch.js';
+
+/** The durable description of a batch. */
+export interface StoredPlan {
+  readonly batchId: string;
+  readonly range: BatchRange;
+  readonly inputSha256: Buffer;
+  readonly dropped: ReadonlySet<bigint>;
+  readonly rater: number;
+  readonly month: number;
+  readonly digest: BatchDigest;
+  /** Of the latest insert that was begun. */
+  readonly token: string;
+  readonly state: 'PREPARED' | 'DONE';
+}
+
+interface PlanRow extends Record<string, unknown> {
+  readonly batch_id: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly first_offset: bigint;
+  readonly last_offset: bigint;
+  readonly row_count: number;
+  readonly input_sha256: Buffer;
+  readonly dropped: readonly (bigint | string)[];
+  readonly rater: number;
+  readonly month: number;
+  readonly cost_usd: string;
+  readonly charge_usd: string;
+  readonly xor64: string;
+  readonly token: string;
+  readonly state: 'PREPARED' | 'DONE';
+}
+
+function fromRow(row: PlanRow): StoredPlan {
+  return {
+    batchId: row.batch_id,
+    range: {
+      topic: row.topic,
+      partition: row.partition,
+      first: row.first_offset,
+      last: row.last_offset,
+    },
+    inputSha256: row.input_sha256,
+    dropped: new Set(row.dropped.map((offset) => BigInt(offset))),
+    rater: row.rater,
+    month: row.month,
+    digest: {
+      rows: row.row_count,
+      costPicoUsd: parseUsd(row.cost_usd),
+      chargePicoUsd: parseUsd(row.charge_usd),
+      xor64: BigInt(row.xor64),
+    },
+    token: row.token,
+    state: row.state,
+  };
+}
+
+/** Batch plans in `metering.sink_plan`. Writes run in a transaction that has asserted its epoch. */
+export class PlanStore {
+  /**
+   * Makes a plan durable before its insert; its first token is the batch id.
+   * @returns false when a plan already begins at this offset, or one of this partition is unfinished
+   */
+  async prepare(tx: Transaction, plan: PlannedBatch): Promise<boolean> {
+    const { range, digest } = plan;
+    const { rowCount } = await tx.query(
+      `INSERT INTO sink_plan (batch_id, topic, partition, first_offset, last_offset, row_count,
+         input_sha256, dropped, rater, month, cost_usd, charge_usd, xor64, token, state)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint[], $9, $10, $11, $12, $13, $1, 'PREPARED')
+       ON CONFLICT DO NOTHING`,
+      [
+        plan.batchId,
+        range.topic,
+        range.partition,
+        range.first,
+        range.last,
+        digest.rows,
+        plan.inputSha256,
+        plan.dropped.map(String),
+        RATER,
+        plan.month,
+        formatUsd(digest.costPicoUsd),
+        formatUsd(digest.chargePicoUsd),
+        digest.xor64.toString(),
+      ],
+    );
+    return rowCount === 1;
+  }
+
+  /** Notes the token of an insert about to be begun, so that a successor uses another. */
+  async noteToken(tx: Transaction, batchId: string, token: string): Promise<void> {
+    await tx.query('UPDATE sink_plan SET token = $2 WHERE batch_id = $1', [batchId, token]);
+  }
+
+  /** Replaces the figures of a prepared plan after its rules have changed. */
+  async replaceFigures(tx: Transaction, plan: PlannedBatch): Promise<void> {
+    const { digest } = plan;
+    await tx.query(
+      `UPDATE sink_plan SET rater = $2, row_count = $3, cost_usd = $4, charge_usd = $5, xor64 = $6
+       WHERE batch_id = $1 AND state = 'PREPARED'`,
+      [
+        plan.batchId,
+        RATER,
+        digest.rows,
+        formatUsd(digest.costPicoUsd),
+        formatUsd(digest.chargePicoUsd),
+        digest.xor64.toString(),
+      ],
+    );
+  }
+
+  /** @returns false when the plan was finished before */
+  async finish(tx: Transaction, batchId: string): Promise<boolean> {
+    const { rowCount } = await tx.query(
+      `UPDATE sink_plan SET state = 'DONE', done_at = clock_timestamp()
+       WHERE batch_id = $1 AND state = 'PREPARED'`,
+      [batchId],
+    );
+    return rowCount === 1;
+  }
+
+  /** The unfinished plan of a partition; there is at most one. */
+  async unfinished(db: Queryable, topic: string, partition: number): Promise<StoredPlan | null> {
+    const { rows } = await db.query<PlanRow>(
+      `SELECT * FROM sink_plan WHERE topic = $1 AND partition = $2 AND state = 'PREPARED'`,
+      [topic, partition],
+    );
+    return rows[0] === undefined ? null : fromRow(rows[0]);
+  }
+
+  /** The last offset that a finished plan covers; null when none is kept. */
+  async doneThrough(db: Queryable, topic: string, partition: number): Promise<bigint | null> {
+    const { rows } = await db.query<{ last: bigint | null }>(
+      `SELECT max(last_offset) AS last FROM sink_plan
+       WHERE topic = $1 AND partition = $2 AND state = 'DONE'`,
+      [topic, partition],
+    );
+    return rows[0]?.last ?? null;
+  }
+
+  /** Plans of a partition that were finished within the last `seconds`, oldest first. */
+  async recentlyDone(
+    db: Queryable,
+    topic: string,
+    partition: number,
+    seconds: number,
+  ): Promise<readonly StoredPlan[]> {
+    const { rows } = await db.query<PlanRow>(
+      `SELECT * FROM sink_plan
+       WHERE topic = $1 AND partition = $2 AND state = 'DONE' AND row_count > 0
+         AND done_at > clock_timestamp() - make_interval(secs => $3)
+       ORDER BY first_offset`,
+      [topic, partition, seconds],
+    );
+    return rows.map(fromRow);
+  }
+
+  /**
+   * Removes up to `most` plans that were finished more than `seconds` ago; the newest of each
+   * partition stays, so that what is covered stays known.
+   * @returns how many were removed
+   */
+  async prune(db: Queryable, seconds: number, most: number): Promise<number> {
+    const { rowCount } = await db.query(
+      `DELETE FROM sink_plan WHERE batch_id = ANY (ARRAY(
+         SELECT batch_id FROM sink_plan p
+         WHERE state = 'DONE' AND done_at < clock_timestamp() - make_interval(secs => $1)
+           AND EXISTS (SELECT 1 FROM sink_plan n WHERE n.topic = p.topic
+             AND n.partition = p.partition AND n.first_offset > p.last_offset)
+         ORDER BY done_at LIMIT $2))`,
+      [seconds, most],
+    );
+    return rowCount;
+  }
+}

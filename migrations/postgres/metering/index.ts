@@ -1,0 +1,6 @@
+import type { SqlMigration } from '#libs/platform/postgres';
+
+import { CreateMetering } from './0001_create_metering.js';
+
+/** Migrations of schema `metering`, in the order in which they are applied. */
+export const METERING_MIGRATIONS: readonly (new () => SqlMigration)[] = [CreateMetering];
