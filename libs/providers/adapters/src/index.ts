@@ -1,0 +1,1 @@
+export * from './undici/undici-transport.js';

@@ -1,0 +1,109 @@
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import { afterEach, expect, test } from '@jest/globals';
+
+import { UndiciTransport } from '#libs/providers/adapters';
+import type { UpstreamFailure, UpstreamHandler } from '#libs/providers/core';
+
+interface Outcome {
+  status?: number;
+  body: string;
+  ended: boolean;
+  failure?: UpstreamFailure;
+}
+
+const open: (Server | UndiciTransport)[] = [];
+
+afterEach(async () => {
+  for (const each of open.splice(0)) {
+    if (each instanceof UndiciTransport) await each.close();
+    else {
+      each.closeAllConnections();
+      await new Promise((resolve) => each.close(resolve));
+    }
+  }
+});
+
+async function upstream(listener: RequestListener): Promise<string> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  open.push(server);
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+function send(origin: string, onStart?: (abort: () => void) => void): Promise<Outcome> {
+  const transport = new UndiciTransport({ connectTimeoutMs: 1_000 });
+  open.push(transport);
+  return new Promise((resolve) => {
+    const outcome: Outcome = { body: '', ended: false };
+    const handler: UpstreamHandler = {
+      onHead: (status) => (outcome.status = status),
+      onData: (chunk) => ((outcome.body += chunk.toString()), true),
+      onEnd: () => resolve({ ...outcome, ended: true }),
+      onFailure: (failure) => resolve({ ...outcome, failure }),
+    };
+    const call = transport.dispatch(
+      {
+        origin,
+        path: '/chat/completions',
+        headers: ['content-type', 'application/json'],
+        body: Buffer.from('{}'),
+        headTimeoutMs: 1_000,
+        idleTimeoutMs: 1_000,
+      },
+      handler,
+    );
+    onStart?.(() => call.abort());
+  });
+}
+
+test('an answer comes whole, and the body arrives with its length', async () => {
+  const origin = await upstream((req, res) => {
+    req.on('data', (data) => res.end(`${req.headers['content-length']}:${data}`));
+  });
+  expect(await send(origin)).toEqual({ status: 200, body: '2:{}', ended: true });
+});
+
+test('a refused connection is provably not sent', async () => {
+  const outcome = await send('http://127.0.0.1:1');
+  expect(outcome.failure).toMatchObject({ sent: false, reason: 'connect' });
+});
+
+test('a name that does not resolve is provably not sent', async () => {
+  const outcome = await send('http://no-such-host.invalid');
+  expect(outcome.failure).toMatchObject({ sent: false, reason: 'connect' });
+});
+
+test('a connection cut before the answer counts as sent', async () => {
+  const origin = await upstream((req) => req.on('data', () => req.socket.destroy()));
+  expect((await send(origin)).failure).toMatchObject({ sent: true, reason: 'cut' });
+});
+
+test('an answer cut in the middle keeps what came and says so', async () => {
+  const origin = await upstream((req, res) => {
+    req.resume();
+    res.writeHead(200, { 'content-length': '100' });
+    res.write('half', () => res.socket?.destroy());
+  });
+  expect(await send(origin)).toMatchObject({
+    status: 200,
+    body: 'half',
+    failure: { sent: true, reason: 'cut' },
+  });
+});
+
+test('an upstream that never answers is a timeout', async () => {
+  const origin = await upstream((req) => req.resume());
+  expect((await send(origin)).failure).toMatchObject({ sent: true, reason: 'timeout' });
+});
+
+test('giving up before a byte went out is not sent, afterwards it is', async () => {
+  const origin = await upstream((req) => req.resume());
+  const early = await send(origin, (abort) => abort());
+  expect(early.failure).toMatchObject({ sent: false, reason: 'aborted' });
+  let abortNow: (() => void) | undefined;
+  const arrived = await upstream((req) => req.on('data', () => abortNow?.()));
+  const late = await send(arrived, (abort) => (abortNow = abort));
+  expect(late.failure).toMatchObject({ sent: true, reason: 'aborted' });
+});
