@@ -5,7 +5,7 @@
 const NPM = ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-bundled', 'npm-no-pkg'];
 
 /** Test code: specs, contract suites, and everything in a test folder. */
-const TEST_CODE = String.raw`\.spec\.ts$|\.contract\.ts$|(^|/)test/|^libs/testing/`;
+const TEST_CODE = String.raw`\.spec\.ts$|^libs/[^/]+/contract/|(^|/)test/|^libs/testing/`;
 
 /** Which foreign cores a domain may see. A domain that is not listed sees none. */
 const CORES_SEEN = {

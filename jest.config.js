@@ -1,5 +1,9 @@
+import { fileURLToPath } from 'node:url';
+
 const base = { testEnvironment: 'node', transform: {}, rootDir: 'dist' };
-const engineTimeout = { setupFilesAfterEnv: ['<rootDir>/../scripts/jest-engine-timeout.mjs'] };
+const engineTimeout = {
+  setupFilesAfterEnv: [fileURLToPath(new URL('scripts/jest-engine-timeout.mjs', import.meta.url))],
+};
 
 /** Jest runs the emitted JavaScript; the suffix and the folder of a file decide its project. */
 export default {

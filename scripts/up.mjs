@@ -118,14 +118,15 @@ function exitCode(code, signal) {
 }
 
 /**
- * Runs Tollgate and passes signals on. Ctrl-C reaches this process twice, from the terminal and from
- * npm: the child has a process group of its own and is told once, then awaited while it drains.
+ * Runs a program to its end and passes the first signal on. Ctrl-C reaches this process twice, from the
+ * terminal and from npm: Tollgate has a process group of its own, is told once, and is awaited while it
+ * drains. A test run stays in the group, so that whoever ends the group leaves nothing behind.
  */
-function runToEnd(args) {
+function runToEnd(args, { isOwnGroup }) {
   return new Promise((resolve, reject) => {
     const child = spawn(node, args, {
       cwd: root,
-      detached: true,
+      detached: isOwnGroup,
       stdio: ['ignore', 'inherit', 'inherit'],
     });
     let told = false;
@@ -145,7 +146,7 @@ async function start(args) {
   await step('runtime', checkNode);
   await step('build', () => build('apps/standalone', 'apps/cli'));
   const main = join(root, 'dist', 'apps', 'standalone', 'src', 'main.js');
-  return runToEnd(['--enable-source-maps', main, ...args]);
+  return runToEnd(['--enable-source-maps', main, ...args], { isOwnGroup: true });
 }
 
 async function test(args) {
@@ -161,7 +162,9 @@ async function test(args) {
     '--disable-warning=ExperimentalWarning',
   ];
   const jest = join(modules, 'jest', 'bin', 'jest.js');
-  return runToEnd([...flags, jest, '--config', join(root, 'jest.config.js'), ...args]);
+  return runToEnd([...flags, jest, '--config', join(root, 'jest.config.js'), ...args], {
+    isOwnGroup: false,
+  });
 }
 
 function checkMachine() {
