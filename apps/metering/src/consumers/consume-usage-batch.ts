@@ -1,0 +1,50 @@
+import type { LogBatch, LogRecord } from '#libs/event-log/core';
+import { AppError } from '#libs/kernel';
+
+import { cutBatch } from '../domain/cut-batch.js';
+import type { BatchSink } from '../sink/batch-sink.js';
+import type { MeteringMetrics } from '../sink/metering-metrics.js';
+import type { PartitionHealth } from '../sink/partition-health.js';
+
+/** What consuming a batch needs. */
+export interface ConsumeUsageParts {
+  readonly sink: BatchSink;
+  readonly health: PartitionHealth;
+  readonly metrics: MeteringMetrics;
+}
+
+/** Most records of one batch; a batch is one insert. */
+const MAX_BATCH_RECORDS = 5_000;
+
+/**
+ * Carries what the log hands over into the ledger, in as many batches as the rules ask for. The
+ * subscription moves on only past what is committed; a failure leaves the rest to be handed over
+ * again.
+ * @throws AppError `metering.newer_schema` at a record that only newer code can read: its partition
+ *   waits, nothing is skipped
+ */
+export async function consumeUsageBatch(parts: ConsumeUsageParts, batch: LogBatch): Promise<void> {
+  const { topic, partition } = batch;
+  await parts.health.watch(topic, partition, async () => {
+    let rest = batch.records;
+    while (rest.length > 0 && !batch.signal.aborted) {
+      const records = cutBatch(rest, MAX_BATCH_RECORDS);
+      if (records.length === 0) throw newerSchema(rest[0]!);
+      const stopTimer = parts.metrics.batchSeconds.startTimer({ topic });
+      const nextOffset = await parts.sink.process(batch, records, batch.signal);
+      stopTimer();
+      batch.resolve(nextOffset);
+      rest = rest.filter(({ offset }) => offset >= nextOffset);
+    }
+  });
+}
+
+function newerSchema(record: LogRecord): AppError {
+  const { topic, partition, offset } = record;
+  return new AppError({
+    code: 'metering.newer_schema',
+    kind: 'internal',
+    publicMessage: 'internal error',
+    internalMessage: `offset ${offset} of ${topic}/${partition} needs a newer release`,
+  });
+}

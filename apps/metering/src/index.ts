@@ -1,0 +1,3 @@
+export * from './metering-consumer.js';
+export * from './metering-options.js';
+export * from './metering.module.js';

@@ -1,0 +1,39 @@
+import type { INestApplication } from '@nestjs/common';
+
+import { connectEventLog, EventLogServer, type BatchLimits } from '#libs/event-log/adapters';
+import { messageOf } from '#libs/kernel';
+
+import { METERING_LOG } from './consumers/usage.consumer.js';
+import type { MeteringOptions } from './metering-options.js';
+import { MeteringOwner } from './sink/metering-owner.js';
+
+/** Bytes of one delivery; with 64 KiB records a delivery still has 256 of them. */
+const MAX_BATCH_BYTES = 16 * 1024 * 1024;
+const MAX_BATCH_RECORDS = 5_000;
+
+/**
+ * Connects metering to the event log: group `metering` over the terminal records and the refusals.
+ * `app.startAllMicroservices()` starts it.
+ * @returns the server; it is closed before the application closes what the handlers use
+ */
+export function meteringConsumer(app: INestApplication, options: MeteringOptions): EventLogServer {
+  const limits: BatchLimits = {
+    maxRecords: MAX_BATCH_RECORDS,
+    maxBytes: MAX_BATCH_BYTES,
+    lingerMs: options.lingerMs,
+  };
+  const server = new EventLogServer({
+    transportId: METERING_LOG,
+    eventLog: options.eventLog,
+    group: 'metering',
+    owner: app.get(MeteringOwner, { strict: false }),
+    limits,
+    onError: (error, { topic, partition }) =>
+      options.runtime.logger.error(
+        { topic, partition, reason: messageOf(error) },
+        'a partition cannot go on; it will be tried again',
+      ),
+  });
+  connectEventLog(app, server);
+  return server;
+}

@@ -1,0 +1,35 @@
+import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+
+import type { OutboxRelay } from '#libs/platform/postgres';
+import type { UsageStore } from '#libs/usage/core';
+
+import type { MeteringOwner } from './sink/metering-owner.js';
+import type { PlanRetentionWorker } from './sink/plan-retention.worker.js';
+
+/** What starts and stops with the module. */
+export interface MeteringLifecycleParts {
+  readonly usageStore: UsageStore;
+  readonly relay: OutboxRelay;
+  readonly retention: PlanRetentionWorker;
+  readonly owner: MeteringOwner;
+}
+
+/**
+ * Brings the ledger to its schema before anything is consumed, and runs the outbox relay and the
+ * retention of plans until the application closes.
+ */
+export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
+  constructor(private readonly parts: MeteringLifecycleParts) {}
+
+  async onModuleInit(): Promise<void> {
+    await this.parts.usageStore.migrate();
+    this.parts.relay.start();
+    this.parts.retention.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.parts.owner.stop();
+    await this.parts.relay.stop();
+    await this.parts.retention.stop();
+  }
+}

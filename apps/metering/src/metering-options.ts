@@ -1,0 +1,21 @@
+import type { EventLog } from '#libs/event-log/core';
+import type { Database } from '#libs/platform/postgres';
+import type { RpcHost, RpcTransport } from '#libs/platform/rpc';
+import type { Runtime } from '#libs/platform/telemetry';
+import type { UsageStore } from '#libs/usage/core';
+
+/** What the metering service is built from; infrastructure is made outside and handed in. */
+export interface MeteringOptions {
+  readonly runtime: Runtime;
+  /** Reaches `auth.prices`. */
+  readonly rpc: RpcTransport;
+  /** Where `metering.progress` is offered. */
+  readonly host: RpcHost;
+  readonly eventLog: EventLog;
+  /** Acts as role `tollgate_metering`. */
+  readonly database: Database;
+  /** The ledger; brought to its schema when the module starts. Closed by whoever opened it. */
+  readonly usageStore: UsageStore;
+  /** How long a batch may wait for more records, milliseconds. */
+  readonly lingerMs: number;
+}

@@ -1,0 +1,85 @@
+import { Module, type DynamicModule, type Provider } from '@nestjs/common';
+
+import { OutboxRelay, OutboxWriter } from '#libs/platform/postgres';
+import { rpcClient, rpcService } from '#libs/platform/rpc';
+import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
+import { METERING_PROGRESS_METHODS } from '#libs/usage/core';
+
+import { UsageConsumer } from './consumers/usage.consumer.js';
+import { MeteringLifecycle } from './metering-lifecycle.js';
+import type { MeteringOptions } from './metering-options.js';
+import { BatchSink } from './sink/batch-sink.js';
+import { LogLedgerProgress } from './sink/ledger-progress.js';
+import { MeteringMetrics } from './sink/metering-metrics.js';
+import { MeteringOwner } from './sink/metering-owner.js';
+import { PartitionHealth } from './sink/partition-health.js';
+import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
+import { PriceCopies } from './sink/price-copies.js';
+
+/** The objects of the service, wired by hand: none of them knows the framework. */
+function providersOf(options: MeteringOptions): Provider[] {
+  const { runtime, database, eventLog, usageStore } = options;
+  const { clock, logger, partitions: logPartitions } = runtime;
+  const metrics = new MeteringMetrics(runtime.metrics);
+  const health = new PartitionHealth(metrics, clock);
+  const outbox = new OutboxWriter();
+  const prices = new PriceCopies(
+    database,
+    rpcClient<PriceDirectory>(options.rpc, 'auth.prices', PRICE_DIRECTORY_METHODS),
+    clock,
+  );
+  const sink = new BatchSink({
+    database,
+    eventLog,
+    usageStore,
+    prices,
+    outbox,
+    clock,
+    logger,
+    metrics,
+    logPartitions,
+  });
+  const relay = new OutboxRelay({
+    database,
+    service: 'metering',
+    writer: outbox,
+    append: (records) => eventLog.append(records),
+    random: runtime.random,
+    logger,
+  });
+  const owner = new MeteringOwner({ database, eventLog, sink, health });
+  const retention = new PlanRetentionWorker(database, sink.plans, logger);
+  const progress = new LogLedgerProgress({
+    database,
+    eventLog,
+    streams: sink.streams,
+    clock,
+    logPartitions,
+  });
+  options.host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
+  runtime.health.register('metering', () => health.check());
+  return [
+    { provide: BatchSink, useValue: sink },
+    { provide: PartitionHealth, useValue: health },
+    { provide: MeteringMetrics, useValue: metrics },
+    { provide: MeteringOwner, useValue: owner },
+    {
+      provide: MeteringLifecycle,
+      useFactory: () => new MeteringLifecycle({ usageStore, relay, retention, owner }),
+    },
+  ];
+}
+
+/** Metering: carries usage from the event log to the ledger, exactly once, and tells the budgets. */
+@Module({})
+export class MeteringModule {
+  /** @param options infrastructure that outlives the module */
+  static register(options: MeteringOptions): DynamicModule {
+    return {
+      module: MeteringModule,
+      controllers: [UsageConsumer],
+      providers: providersOf(options),
+      exports: [MeteringOwner],
+    };
+  }
+}
