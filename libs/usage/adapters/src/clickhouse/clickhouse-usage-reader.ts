@@ -27,11 +27,13 @@ const MAX_ACTIVITY_KEYS = 1000;
 /** Reads of the ledger over a session of its own, so that no write waits behind a question. */
 export class ClickHouseUsageReader extends UsageReader {
   private readonly session: ClickHouseSession;
+  private readonly pings: ClickHouseSession;
 
   /** Connects on first use. */
   constructor(engine: ClickHouseEngine) {
     super();
     this.session = engine.session('read');
+    this.pings = engine.session('read');
   }
 
   async sums(question: UsageQuestion): Promise<readonly UsageSums[]> {
@@ -75,7 +77,13 @@ export class ClickHouseUsageReader extends UsageReader {
     }));
   }
 
-  close(): Promise<void> {
-    return this.session.close();
+  /** In a session of its own: a long question must not make the process look dead. */
+  ping(): Promise<void> {
+    return this.pings.run({ name: 'usage.ping', sql: 'SELECT 1' });
+  }
+
+  async close(): Promise<void> {
+    await this.session.close();
+    await this.pings.close();
   }
 }

@@ -45,11 +45,13 @@ interface DigestRow {
  */
 export class ClickHouseUsageStore extends UsageStore {
   private readonly session: ClickHouseSession;
+  private readonly pings: ClickHouseSession;
 
   /** Connects on first use. */
   constructor(private readonly engine: ClickHouseEngine) {
     super();
     this.session = engine.session('write');
+    this.pings = engine.session('read');
   }
 
   async insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void> {
@@ -131,8 +133,14 @@ export class ClickHouseUsageStore extends UsageStore {
     await checkLedgerSettings(this.session, Object.values(LEDGER_TABLES));
   }
 
-  close(): Promise<void> {
-    return this.session.close();
+  /** In a session of its own: it does not wait behind an insert. */
+  ping(): Promise<void> {
+    return this.pings.run({ name: 'usage.ping', sql: 'SELECT 1' });
+  }
+
+  async close(): Promise<void> {
+    await this.session.close();
+    await this.pings.close();
   }
 }
 

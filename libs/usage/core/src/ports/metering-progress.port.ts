@@ -20,5 +20,8 @@ export abstract class MeteringProgress {
   abstract progress(): Promise<LedgerProgress>;
 }
 
-/** The methods of `MeteringProgress` for the service `metering.progress`. */
+/** The name under which metering offers `MeteringProgress` to other services. */
+export const METERING_PROGRESS_SERVICE = 'metering.progress';
+
+/** The methods of `MeteringProgress`, as offered between services. */
 export const METERING_PROGRESS_METHODS = ['progress'] as const;

@@ -78,7 +78,10 @@ export interface KeyActivity {
   readonly lastUsedMs: number;
 }
 
-/** The methods that other services may call, for the service `reporting.activity`. */
+/** The name under which reporting offers the activity of keys to other services. */
+export const KEY_ACTIVITY_SERVICE = 'reporting.activity';
+
+/** The methods of `UsageReader` that other services may call. */
 export const KEY_ACTIVITY_METHODS = ['activityOf'] as const;
 
 /** Reads of the ledger; never writes. */
@@ -97,5 +100,7 @@ export abstract class UsageReader {
   ): Promise<readonly AttemptView[]>;
   /** Attempts of keys since their creation; keys never used are absent. At most 1000 ids. */
   abstract activityOf(orgId: string, keyIds: readonly string[]): Promise<readonly KeyActivity[]>;
+  /** Resolves while questions can be answered. @throws AppError of the engine otherwise */
+  abstract ping(): Promise<void>;
   abstract close(): Promise<void>;
 }

@@ -56,5 +56,7 @@ export abstract class UsageStore {
   abstract endInsert(key: BatchKey): Promise<void>;
   /** Creates what is missing and checks the settings the sink rests on. @throws AppError `usage.settings` */
   abstract migrate(): Promise<void>;
+  /** Resolves while the engine answers. @throws AppError of the engine otherwise */
+  abstract ping(): Promise<void>;
   abstract close(): Promise<void>;
 }

@@ -1,0 +1,1 @@
+export { ReportingModule, type ReportingOptions } from './reporting.module.js';
