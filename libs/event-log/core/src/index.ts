@@ -1,1 +1,2 @@
+export * from './ephemeral-partition-owner.js';
 export * from './event-log.port.js';

@@ -62,8 +62,6 @@ export interface Queryable {
 export interface NamedStatement {
   readonly name: string;
   readonly text: string;
-  /** Values travel in binary: `bytea` is not hex-coded; use for large results only. */
-  readonly binary?: boolean;
 }
 
 /** An open transaction. */
@@ -117,7 +115,7 @@ async function run<Row extends QueryResultRow>(
   statement: string | NamedStatement,
   values: readonly unknown[] = [],
 ): Promise<Rows<Row>> {
-  const config: QueryConfig & { binary?: boolean } =
+  const config: QueryConfig =
     typeof statement === 'string'
       ? { text: statement, values: [...values] }
       : { ...statement, values: [...values] };

@@ -51,7 +51,6 @@ const SELECT_UNSENT = {
          ) o
          WHERE l.next_seq > l.sent_seq + 1
          ORDER BY o.topic, o.lane, o.seq LIMIT ${ROUND_ROWS}`,
-  binary: true,
 };
 
 /** The last row that a round sent of a lane. */

@@ -1,0 +1,62 @@
+import { AppError } from '#libs/kernel';
+import { partitionCount, TOPICS } from '#libs/events';
+import { Database } from '#libs/platform/postgres';
+
+/** Topics and how many partitions each has. */
+export type TopicPartitions = Readonly<Record<string, number>>;
+
+/** Every topic of the product for a deployment with `LOG_PARTITIONS` partitions. */
+export function productTopics(logPartitions: number): TopicPartitions {
+  const names = Object.values(TOPICS);
+  return Object.fromEntries(names.map((topic) => [topic, partitionCount(topic, logPartitions)]));
+}
+
+/**
+ * Makes the topics that are missing. Idempotent; any number of processes may call it at once.
+ * @param url a login that may act as the owner of schema `event_log`, after the migrations
+ * @throws AppError `event_log.partitions_changed` when a topic has another count: keys would move
+ *   to other partitions and their order would be lost
+ */
+export async function provisionTopics(url: string, topics: TopicPartitions): Promise<void> {
+  const database = new Database({
+    url,
+    schema: 'event_log',
+    applicationName: 'tollgate-provision',
+    maxConnections: 1,
+  });
+  try {
+    await database.transaction(async (tx) => {
+      for (const [topic, count] of Object.entries(topics).toSorted()) {
+        const { rowCount } = await tx.query(
+          'INSERT INTO log_topic (topic, partitions) VALUES ($1, $2) ON CONFLICT DO NOTHING',
+          [topic, count],
+        );
+        if (rowCount === 1) {
+          await tx.query(
+            `INSERT INTO log_partition (topic, partition)
+             SELECT $1, nth FROM generate_series(0, $2::integer - 1) AS nth`,
+            [topic, count],
+          );
+          continue;
+        }
+        const { rows } = await tx.query<{ partitions: number }>(
+          'SELECT partitions FROM log_topic WHERE topic = $1',
+          [topic],
+        );
+        if (rows[0]!.partitions !== count) throw changed(topic, rows[0]!.partitions, count);
+      }
+    });
+  } finally {
+    await database.close();
+  }
+}
+
+function changed(topic: string, before: number, now: number): AppError {
+  return new AppError({
+    code: 'event_log.partitions_changed',
+    kind: 'conflict',
+    publicMessage:
+      `topic ${topic} was made with ${before} partitions and LOG_PARTITIONS asks for ${now}; ` +
+      `the count is fixed for the life of a deployment: set it back to ${before}`,
+  });
+}

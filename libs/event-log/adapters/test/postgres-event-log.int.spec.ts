@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describeEventLog, records, until } from '#libs/event-log/contract';
+import { provisionTopics } from '#libs/event-log/adapters';
+import { PostgresHarness } from './postgres-harness.js';
+
+let harness: PostgresHarness;
+beforeAll(async () => {
+  harness = await PostgresHarness.start();
+}, 60_000);
+afterAll(() => harness.stop());
+
+describeEventLog('PostgreSQL', () => harness);
+
+describe('event log in PostgreSQL', () => {
+  test('provisioning again changes nothing, another partition count is refused', async () => {
+    const topic = await harness.createTopic(3);
+    await Promise.all(
+      [1, 2, 3].map(() => provisionTopics(harness.url, { [topic]: 3, [`${topic}b`]: 2 })),
+    );
+    const changed = { code: 'event_log.partitions_changed' };
+    await expect(provisionTopics(harness.url, { [topic]: 4 })).rejects.toMatchObject(changed);
+  });
+
+  test('a service can append and read by the functions alone', async () => {
+    const database = harness.database();
+    for (const statement of [
+      'SELECT * FROM event_log.log_record',
+      'INSERT INTO event_log.log_topic VALUES ($$x$$, 1)',
+      'SELECT event_log.trim_before($$x$$, 0, 1)',
+    ]) {
+      await expect(database.query(statement)).rejects.toMatchObject({ code: '42501' });
+    }
+  });
+
+  test('a member whose connection broke goes on', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(1);
+    const seen: bigint[] = [];
+    const subscription = await log.subscribe({
+      group: 'broken',
+      topics: [topic],
+      owner: harness.store.owner,
+      onError: () => undefined,
+      maxRecords: 10,
+      maxBytes: 10_000,
+      lingerMs: 0,
+      handle: async (batch) => {
+        await harness.store.commit(batch);
+        seen.push(...batch.records.map(({ offset }) => offset));
+        batch.resolve(batch.records.at(-1)!.offset + 1n);
+      },
+    });
+    await log.append(records(topic, 0, 2));
+    await until('the first records', () => seen.length === 2);
+    await harness.breakSessions();
+    await log.append(records(topic, 0, 2));
+    await until('the next records', () => seen.length === 4);
+    await subscription.stop();
+  });
+
+  test('the partitions of a member that died are taken at once, not after its session', async () => {
+    const [one, two] = [await harness.open(), await harness.open()];
+    const topic = await harness.createTopic(1);
+    const options = {
+      group: 'death',
+      topics: [topic],
+      owner: harness.store.owner,
+      onError: () => undefined,
+      maxRecords: 10,
+      maxBytes: 10_000,
+      lingerMs: 0,
+      handle: async () => undefined,
+    };
+    const database = harness.database();
+    // A member whose lock nobody holds: its process is gone, its heartbeat is young.
+    const dead = 'SELECT * FROM event_log.heartbeat($1, $2, $3, 7, 600000, $4, $5)';
+    await database.query(dead, ['death', 'dead', [topic], [], []]);
+    const first = await one.subscribe(options);
+    const second = await two.subscribe(options);
+    await until(
+      'the partition',
+      () => first.assigned().length + second.assigned().length === 1,
+      2_000,
+    );
+    await Promise.all([first.stop(), second.stop()]);
+  });
+});

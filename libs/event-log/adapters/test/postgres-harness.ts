@@ -1,0 +1,116 @@
+import type { ConsumerStore, EventLogHarness } from '#libs/event-log/contract';
+import { PartitionOwner, type EventLog } from '#libs/event-log/core';
+import { PostgresEventLog, provisionTopics } from '#libs/event-log/adapters';
+import { SystemClock, SystemRandom } from '#libs/kernel';
+import {
+  LOG_POSITION_DDL,
+  PartitionPositions,
+  SqlMigration,
+  type Database,
+} from '#libs/platform/postgres';
+import { startTestPostgres, type TestPostgres } from '#libs/testing';
+import { POSTGRES_MIGRATIONS } from '#migrations';
+
+/** A consumer's schema: offsets, and one row per record it has seen. */
+class CreateConsumer extends SqlMigration {
+  readonly number = 1;
+  readonly title = 'create_consumer';
+  readonly sql = `${LOG_POSITION_DDL}
+    CREATE TABLE consumed (
+      nth bigint GENERATED ALWAYS AS IDENTITY, topic text, partition integer, "offset" bigint, key text,
+      PRIMARY KEY (topic, partition, "offset"));`;
+}
+
+/** The event log in PostgreSQL and a consumer in schema `metering`. */
+export class PostgresHarness implements EventLogHarness {
+  readonly store: ConsumerStore;
+  private readonly logs: EventLog[] = [];
+  private topics = 0;
+
+  private constructor(private readonly postgres: TestPostgres) {
+    this.store = consumerStore(postgres.database('metering'));
+  }
+
+  static async start(): Promise<PostgresHarness> {
+    const migrations = {
+      event_log: POSTGRES_MIGRATIONS.event_log ?? [],
+      metering: [CreateConsumer],
+    };
+    return new PostgresHarness(await startTestPostgres({ migrations }));
+  }
+
+  get url(): string {
+    return this.postgres.url;
+  }
+
+  database(): Database {
+    return this.postgres.database('proxy');
+  }
+
+  async createTopic(partitions: number): Promise<string> {
+    this.topics += 1;
+    const topic = `topic-${this.topics}`;
+    await provisionTopics(this.postgres.url, { [topic]: partitions });
+    return topic;
+  }
+
+  async open(): Promise<EventLog> {
+    const log = new PostgresEventLog({
+      database: this.database(),
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      heartbeatMs: 100,
+    });
+    this.logs.push(log);
+    return log;
+  }
+
+  async dropBelow(topic: string, partition: number, offset: bigint): Promise<void> {
+    const statement = 'SELECT event_log.trim_before($1, $2, $3)';
+    await this.postgres.database(null).query(statement, [topic, partition, offset]);
+  }
+
+  /** Ends a connection of the log as a death of its process would. */
+  async breakSessions(): Promise<void> {
+    await this.postgres.database(null).query(
+      `SELECT pg_terminate_backend(pid) FROM pg_locks
+       WHERE locktype = 'advisory' AND classid = 1819043188`,
+    );
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.logs.map((log) => log.close()));
+    await this.postgres.stop();
+  }
+}
+
+function consumerStore(database: Database): ConsumerStore {
+  const positions = new PartitionPositions();
+  class Owner extends PartitionOwner {
+    override take(topic: string, partition: number, bounds: { readonly earliest: bigint }) {
+      return positions.take(database, topic, partition, bounds.earliest);
+    }
+  }
+  return {
+    owner: new Owner(),
+    commit: (batch, records = batch.records) =>
+      database.transaction(async (tx) => {
+        const { topic, partition, epoch } = batch;
+        await positions.assertEpoch(tx, topic, partition, epoch);
+        for (const { offset, key } of records) {
+          await tx.query(
+            'INSERT INTO consumed (topic, partition, "offset", key) VALUES ($1, $2, $3, $4)',
+            [topic, partition, offset, key],
+          );
+        }
+        await positions.advance(tx, topic, partition, epoch, records.at(-1)!.offset + 1n);
+      }),
+    consumed: async (topic) => {
+      const { rows } = await database.query<{ partition: number; offset: bigint; key: string }>(
+        'SELECT partition, "offset", key FROM consumed WHERE topic = $1 ORDER BY nth',
+        [topic],
+      );
+      return rows;
+    },
+  };
+}

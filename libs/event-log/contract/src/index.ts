@@ -1,0 +1,2 @@
+export * from './event-log-harness.js';
+export * from './event-log.contract.js';
