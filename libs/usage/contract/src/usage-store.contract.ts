@@ -223,7 +223,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
     });
 
     test('many rows are one insert that stores once', async () => {
-      const { key, rows } = batch(20_000);
+      const { key, rows } = batch(10_000);
       await store.insertUsage(key, rows);
       await store.insertUsage(key, rows);
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(digestOfUsage(rows));
