@@ -1,1 +1,3 @@
-export * from './spool.port.js';
+export * from './domain/spool-relay.js';
+export * from './ports/event-publisher.port.js';
+export * from './ports/spool.port.js';

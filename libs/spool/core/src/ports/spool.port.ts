@@ -9,7 +9,7 @@ export interface AttemptIntent {
   readonly holdPicoUsd: PicoUsd;
   /**
    * JSON of everything the terminal record needs should the process die: a complete
-   * `RequestCompletedV1` with the figures of an unknown outcome.
+   * `RequestCompletedV1` with the figures of an unknown outcome. At most 64 KiB.
    */
   readonly body: Uint8Array;
 }
@@ -18,7 +18,7 @@ export interface AttemptIntent {
 export interface SpoolEvent {
   readonly lane: number;
   readonly eventId: string;
-  /** JSON of the event's data. */
+  /** JSON of the event's data, at most 64 KiB; not changed by the caller afterwards. */
   readonly body: Uint8Array;
   /** `ce_*` headers but for emitter, lane and sequence, which the spool assigns. */
   readonly headers: Readonly<Record<string, string>>;
@@ -38,12 +38,33 @@ export interface OpenAttempt {
 }
 
 /** A spooled event with its place in the emitter's stream. */
-export interface SpooledEvent extends SpoolEvent {
+export interface SpooledEvent extends Omit<SpoolEvent, 'closes'> {
   /** Position in the file, growing. */
   readonly position: number;
   /** From 1 without gaps per lane. */
   readonly sequence: bigint;
 }
+
+/** A range of sequences that a damaged file could not give back; both ends inclusive. */
+export interface LostRange {
+  readonly lane: number;
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+/**
+ * Whether a process may admit requests: `ok`, or why not. `stalled`: a commit takes longer than 2 s;
+ * `disk_full`: the volume is full; `retrying`: an append has failed and is tried again every second;
+ * `backlog_full`: unpublished events occupy the cap; `failed`: the writer is gone; `closed`.
+ */
+export type SpoolHealth =
+  | 'ok'
+  | 'stalled'
+  | 'disk_full'
+  | 'retrying'
+  | 'backlog_full'
+  | 'failed'
+  | 'closed';
 
 /**
  * The durable outbox of one proxy. Writes are grouped; each promise resolves when its group is
@@ -52,11 +73,22 @@ export interface SpooledEvent extends SpoolEvent {
 export abstract class Spool {
   /** 32 hex digits; survives restarts of the process. */
   abstract readonly emitterId: string;
-  /** Resolves when the intent is durable; rejects with `spool.unavailable` and then nothing is sent. */
+  /**
+   * Resolves when the intent is durable; the attempt is then open until `append` closes it.
+   * @throws AppError `spool.unavailable` when it could not be stored (nothing may be sent),
+   *   `spool.already_open` for an attempt that is open, `spool.record_too_large` above 64 KiB
+   */
   abstract open(intent: AttemptIntent): Promise<void>;
-  /** Notes output delivered so far; never awaited, lost at most with the process. */
+  /** Notes output delivered so far; never awaited, the last mark may be lost with the process. */
   abstract progress(requestId: string, attempt: number, tokensOut: number): void;
-  /** Resolves when the event is durable and its attempt, if any, is closed in the same commit. */
+  /**
+   * Resolves when the event is durable and its attempt, if any, is closed in the same commit. A
+   * failed commit is retried every second for as long as the process lives; meanwhile the promise is
+   * pending and `health()` says so.
+   * @throws AppError `spool.not_open` when the attempt it closes is not durably open (an attempt ends
+   *   once), `spool.record_too_large` above 64 KiB, `spool.unavailable` for an event that closes
+   *   nothing while the queue is full, and for every event once the writer is gone
+   */
   abstract append(event: SpoolEvent): Promise<void>;
   /** Attempts a former process left open, oldest first; empty after they were closed by `append`. */
   abstract openAttempts(): Promise<readonly OpenAttempt[]>;
@@ -76,6 +108,8 @@ export abstract class Spool {
   abstract waitForEvents(signal: AbortSignal): Promise<void>;
   /** Events that wait for publication, and bytes the file occupies. */
   abstract depth(): { readonly unpublishedEvents: number; readonly sizeBytes: number };
+  /** Whether new attempts can be admitted; for readiness. */
+  abstract health(): SpoolHealth;
   /** Commits what is queued and closes the file. */
   abstract close(): Promise<void>;
 }

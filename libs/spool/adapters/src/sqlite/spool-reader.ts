@@ -1,0 +1,118 @@
+import { crc32 } from 'node:zlib';
+
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import { AppError } from '#libs/kernel';
+
+import { crcOfRow, eventIdText, readOpens } from './record-codec.js';
+import type { OpenAttemptRow, SpooledRow } from './writer-protocol.js';
+
+/**
+ * A row of `spool` with its CRC checked. Counters are plain numbers: a value beyond 2^53 makes the
+ * engine throw instead of rounding.
+ * @throws AppError `spool.damaged_row`
+ */
+export function readRow(row: Record<string, unknown>): SpooledRow & { readonly closes: number } {
+  const columns = {
+    closes: row['closes'] as number,
+    sequence: row['seq'] as number,
+    atUs: row['at_us'] as number,
+    lane: row['lane'] as number,
+    eventId: row['event_id'] as Uint8Array,
+    framed: row['body'] as Uint8Array,
+  };
+  if (columns.eventId.byteLength !== 16 || crcOfRow(columns) !== row['crc']) {
+    throw new AppError({
+      code: 'spool.damaged_row',
+      kind: 'internal',
+      publicMessage: 'internal error',
+      internalMessage: `row ${String(row['pos'])} of the spool fails its checksum`,
+    });
+  }
+  return { ...columns, position: row['pos'] as number };
+}
+
+/** A row, or null when its checksum does not fit. */
+export function soundRow(raw: Record<string, unknown>): ReturnType<typeof readRow> | null {
+  try {
+    return readRow(raw);
+  } catch {
+    return null;
+  }
+}
+
+/** The reading side of the connection. Synchronous; lives in the writer thread. */
+export class SpoolReader {
+  private readonly behind: StatementSync;
+
+  constructor(private readonly db: DatabaseSync) {
+    this.behind = db.prepare('SELECT * FROM spool WHERE pos > ? ORDER BY pos LIMIT ?');
+  }
+
+  /**
+   * Events behind a position, in order, each checked; at least one when there is one, whatever its
+   * size.
+   * @throws AppError `spool.damaged_row` when the first of them is damaged; a later one ends the read
+   */
+  read(after: number, maxEvents: number, maxBytes: number): SpooledRow[] {
+    const rows: SpooledRow[] = [];
+    let bytes = 0;
+    for (const raw of this.behind.iterate(after, maxEvents)) {
+      const row = rows.length === 0 ? readRow(raw) : soundRow(raw);
+      if (row === null) break;
+      bytes += row.framed.byteLength;
+      if (rows.length > 0 && bytes > maxBytes) break;
+      rows.push(row);
+    }
+    return rows;
+  }
+
+  /** Those of the given attempts that stand in the journal, by number. */
+  attempts(numbers: readonly number[]): OpenAttemptRow[] {
+    const wanted = new Set(numbers);
+    const marks = new Map<number, number>();
+    for (const row of this.db.prepare('SELECT * FROM progress').iterate()) {
+      marks.set(row['attempt'] as number, row['tokens_out'] as number);
+    }
+    const found: OpenAttemptRow[] = [];
+    for (const row of this.db.prepare('SELECT * FROM journal ORDER BY pos').iterate()) {
+      const records = readBlock(row);
+      records.forEach((record, index) => {
+        const number = (row['pos'] as number) + index;
+        if (!wanted.has(number)) return;
+        found.push({ ...record, body: record.body.slice(), tokensOut: marks.get(number) ?? null });
+      });
+    }
+    return found;
+  }
+
+  /** Which of the ids the file holds. Reads the whole table. */
+  knownEvents(eventIds: readonly string[]): string[] {
+    const wanted = new Set(eventIds);
+    const found: string[] = [];
+    for (const row of this.db.prepare('SELECT event_id FROM spool').iterate()) {
+      const eventId = eventIdText(row['event_id'] as Uint8Array);
+      if (wanted.delete(eventId)) found.push(eventId);
+      if (wanted.size === 0) break;
+    }
+    return found;
+  }
+}
+
+/**
+ * The attempts of a journal row.
+ * @throws AppError `spool.damaged_row` when its checksum does not fit
+ */
+export function readBlock(row: Record<string, unknown>): ReturnType<typeof readOpens> {
+  const stored = row['body'] as Uint8Array;
+  const block = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (crc32(block) !== row['crc']) {
+    throw new AppError({
+      code: 'spool.damaged_row',
+      kind: 'internal',
+      publicMessage: 'internal error',
+      internalMessage: `block ${String(row['pos'])} of the journal fails its checksum`,
+    });
+  }
+  return readOpens(block);
+}

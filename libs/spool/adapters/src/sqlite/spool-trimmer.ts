@@ -1,0 +1,96 @@
+import type { SpoolFile } from './spool-file.js';
+import { occupiedBytes } from './spool-opening.js';
+
+/** Rows deleted in one transaction, about 4 ms. */
+const SLICE_ROWS = 1_000;
+/** How often the time of the acknowledgement is noted; the grain of the retention. */
+const NOTE_EVERY_US = 60_000_000;
+/** Free pages are given back to the volume only beyond this many (16 MiB): the journal reuses them. */
+const SPARE_PAGES = 4_096;
+
+/** How long published events stay readable. */
+export interface Retention {
+  readonly keepAckedMs: number;
+  readonly keepAckedBytes: number;
+}
+
+/**
+ * Deletes published events that are old enough or too many, never one that is unpublished or that an
+ * open attempt still needs.
+ */
+export class SpoolTrimmer {
+  private lastNoteUs: number;
+  private notedPosition: number;
+  private trimFloor: number;
+
+  constructor(
+    private readonly file: SpoolFile,
+    private readonly retention: Retention,
+  ) {
+    const { db } = file;
+    const note = db.prepare('SELECT max(pos) AS pos, max(at_us) AS at_us FROM acknowledged').get();
+    this.notedPosition = Number(note?.['pos'] ?? 0);
+    this.lastNoteUs = Number(note?.['at_us'] ?? 0);
+    this.trimFloor = Number(db.prepare('SELECT trim_floor FROM spool_meta').get()?.['trim_floor']);
+  }
+
+  /**
+   * One slice of work.
+   * @returns whether another slice is due at once
+   */
+  tend(nowMs: number): boolean {
+    this.noteAcknowledgement(nowMs * 1000);
+    const target = Math.min(
+      this.trimTarget(nowMs * 1000),
+      this.file.ledger.floor(this.file.ackedPosition),
+    );
+    const until = Math.min(target, this.trimFloor + SLICE_ROWS);
+    if (until > this.trimFloor) this.deleteUntil(until);
+    this.giveBackPages();
+    return target > this.trimFloor;
+  }
+
+  private noteAcknowledgement(nowUs: number): void {
+    const { ackedPosition, db } = this.file;
+    if (ackedPosition <= this.notedPosition || nowUs - this.lastNoteUs < NOTE_EVERY_US) return;
+    this.file.transaction(() => {
+      db.prepare('INSERT INTO acknowledged VALUES (?, ?)').run(ackedPosition, nowUs);
+    });
+    this.notedPosition = ackedPosition;
+    this.lastNoteUs = nowUs;
+  }
+
+  private trimTarget(nowUs: number): number {
+    const { db, ackedPosition, unpublishedBytes } = this.file;
+    if (ackedPosition <= this.trimFloor) return this.trimFloor;
+    const acknowledgedBytes = occupiedBytes(db) - unpublishedBytes;
+    if (acknowledgedBytes > this.retention.keepAckedBytes) return this.trimFloor + SLICE_ROWS;
+    const old = db
+      .prepare('SELECT max(pos) AS pos FROM acknowledged WHERE at_us <= ?')
+      .get(nowUs - this.retention.keepAckedMs * 1000);
+    return Number(old?.['pos'] ?? 0);
+  }
+
+  private deleteUntil(position: number): void {
+    const { db } = this.file;
+    this.file.transaction(() => {
+      db.prepare(
+        `INSERT INTO spool_lane SELECT lane, max(seq) FROM spool WHERE pos <= ? GROUP BY lane
+         ON CONFLICT (lane) DO UPDATE SET trimmed_seq = max(trimmed_seq, excluded.trimmed_seq)`,
+      ).run(position);
+      db.prepare('UPDATE spool_meta SET trim_floor = ?, acked_pos = max(acked_pos, ?)').run(
+        position,
+        position,
+      );
+      db.prepare('DELETE FROM spool WHERE pos <= ?').run(position);
+      db.prepare('DELETE FROM acknowledged WHERE pos <= ?').run(position);
+    });
+    this.trimFloor = position;
+  }
+
+  private giveBackPages(): void {
+    const { db } = this.file;
+    const free = Object.values(db.prepare('PRAGMA freelist_count').get() ?? {})[0];
+    if (Number(free) > SPARE_PAGES) db.exec('PRAGMA incremental_vacuum(256)');
+  }
+}

@@ -1,0 +1,121 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { assert, messageOf } from '#libs/kernel';
+
+import { ReserveFile } from './reserve-file.js';
+import { occupiedBytes, openSpoolFile, type OpenedFile } from './spool-opening.js';
+import { SpoolReader } from './spool-reader.js';
+import { SpoolTrimmer } from './spool-trimmer.js';
+import { sqliteFault } from './sqlite-fault.js';
+import {
+  toWireError,
+  type FileSizes,
+  type WriterCall,
+  type WriterCallName,
+  type WriterCalls,
+  type WriterData,
+  type WriterMessage,
+} from './writer-protocol.js';
+
+/*
+ * The thread that owns the file: one connection, synchronous calls, no timers. It acts only on
+ * messages: a bare buffer is a group to commit, anything else a call.
+ */
+
+type Handlers = {
+  readonly [Name in WriterCallName]: (argument: WriterCalls[Name][0]) => WriterCalls[Name][1];
+};
+
+assert(parentPort !== null, 'the writer runs in a thread of its own');
+const port = parentPort;
+const data = workerData as WriterData;
+const reserve = new ReserveFile(data.directory);
+
+function send(message: WriterMessage): void {
+  port.postMessage(message);
+}
+
+function commitGroup(opened: OpenedFile, packed: ArrayBuffer): void {
+  try {
+    send(opened.file.commit(Buffer.from(packed)));
+  } catch (error) {
+    const fault = sqliteFault(error);
+    if (fault === 'damaged' || fault === 'unsafe') throw error;
+    const diskFull = fault === 'disk_full';
+    if (diskFull) reserve.giveUp();
+    send({ kind: 'group-failed', diskFull, reason: messageOf(error) });
+  }
+}
+
+function handlersOf({ file }: OpenedFile): Handlers {
+  const reader = new SpoolReader(file.db);
+  const trimmer = new SpoolTrimmer(file, data);
+  const sizes = (): FileSizes => ({
+    unpublishedBytes: file.unpublishedBytes,
+    sizeBytes: occupiedBytes(file.db),
+  });
+  return {
+    read: ({ after, maxEvents, maxBytes }) => reader.read(after, maxEvents, maxBytes),
+    acknowledge: ({ position }) => {
+      file.acknowledge(position);
+      return sizes();
+    },
+    tend: ({ nowMs }) => {
+      file.settle();
+      const isTrimDue = trimmer.tend(nowMs);
+      return { ...sizes(), isTrimDue, hasReserve: reserve.restore() };
+    },
+    openAttempts: ({ numbers }) =>
+      reader.attempts(numbers.filter((number) => file.ledger.isOpen(number))),
+    knownEvents: ({ eventIds }) => reader.knownEvents(eventIds),
+    close: () => {
+      file.settle();
+      file.db.exec('UPDATE spool_meta SET clean = 1');
+      file.db.close();
+      return null;
+    },
+  };
+}
+
+function answer(handlers: Handlers, { id, name, argument }: WriterCall): void {
+  try {
+    const handler = handlers[name] as (value: unknown) => unknown;
+    send({ kind: 'answer', id, value: handler(argument) });
+    if (name === 'close') port.close();
+  } catch (error) {
+    const fault = sqliteFault(error);
+    if (fault === 'damaged' || fault === 'unsafe') throw error;
+    send({ kind: 'call-failed', id, error: toWireError(error) });
+  }
+}
+
+/** Ends the thread after telling why: what the file holds is only certain after a new start. */
+function guarded(step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    send({ kind: 'fatal', reason: messageOf(error) });
+    port.close();
+  }
+}
+
+function start(): void {
+  let opened: OpenedFile;
+  let hasReserve: boolean;
+  try {
+    opened = openSpoolFile(data);
+    hasReserve = reserve.restore();
+  } catch (error) {
+    send({ kind: 'refused', error: toWireError(error) });
+    port.close();
+    return;
+  }
+  const handlers = handlersOf(opened);
+  port.on('message', (message: ArrayBuffer | WriterCall) => {
+    if (message instanceof ArrayBuffer) guarded(() => commitGroup(opened, message));
+    else guarded(() => answer(handlers, message));
+  });
+  send({ kind: 'opened', opening: { ...opened.opening, hasReserve } });
+}
+
+start();

@@ -1,0 +1,341 @@
+import { AppError, assert, type Clock, type Random } from '#libs/kernel';
+import {
+  Spool,
+  type AttemptIntent,
+  type LostRange,
+  type OpenAttempt,
+  type SpoolEvent,
+  type SpoolHealth,
+  type SpooledEvent,
+} from '#libs/spool/core';
+
+import { GroupCommitter, type SpoolLogger, type SpoolMetrics } from './group-committer.js';
+import { GroupQueue, type OpenedAttempt, type TakenGroup } from './group-queue.js';
+import { RecentEvents } from './recent-events.js';
+import { appendBytes, checkRecord, eventIdText, openBytes, readFramed } from './record-codec.js';
+import { ROW_OVERHEAD_BYTES } from './spool-file.js';
+import { unavailable, type FileSizes, type Opening, type SpooledRow } from './writer-protocol.js';
+import { WriterThread } from './writer-thread.js';
+
+/** How a spool is opened. */
+export interface SqliteSpoolOptions {
+  /** Folder of the file and its companions; made when it is missing. One process at a time. */
+  readonly directory: string;
+  /** What a resolved promise survives: `process`: kill -9; `fsync`: power loss. */
+  readonly ack: 'process' | 'fsync';
+  /** Longest wait for company under load, milliseconds; at rest a record goes at once. @default 2 */
+  readonly groupMs?: number;
+  /** Unpublished bytes at which no further attempt is admitted. @default 4 GiB */
+  readonly capBytes?: number;
+  /** How long published events are kept for resends, milliseconds. @default 24 h */
+  readonly keepAckedMs?: number;
+  /** Published bytes above which the oldest go earlier. @default 1 GiB */
+  readonly keepAckedBytes?: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger?: SpoolLogger;
+  readonly metrics?: SpoolMetrics;
+  /** Told once when the writer is gone: the process should finish what is in flight and exit. */
+  readonly onFatal?: (error: AppError) => void;
+}
+
+/** A commit that takes longer makes the process unready, milliseconds. */
+const STALL_MS = 2_000;
+/** Pause between rounds of housekeeping, milliseconds. */
+const TEND_MS = 1_000;
+/** How long a progress mark waits for a commit that runs anyway, milliseconds. */
+const MARK_WAIT_MS = 10;
+/** How long closing waits for a volume that does not take the last events, milliseconds. */
+const CLOSE_WAIT_MS = 10_000;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** The spool in an SQLite file, written by a thread of its own in groups. */
+export class SqliteSpool extends Spool {
+  readonly emitterId: string;
+  /** Sequences that a damaged file could not give back at this start; they are to be reported lost. */
+  readonly lostRanges: readonly LostRange[];
+  private readonly attempts = new Map<string, OpenedAttempt>();
+  private readonly leftOpen: readonly number[];
+  private readonly queue: GroupQueue;
+  private readonly recent = new RecentEvents();
+  private readonly lastSequences: Map<number, number>;
+  private readonly capBytes: number;
+  private readonly committer: GroupCommitter;
+  private readonly tendTimer: NodeJS.Timeout;
+  private lastPosition: number;
+  private publishedPosition: number;
+  private sizes: FileSizes;
+  private markTimer: NodeJS.Timeout | null = null;
+  private isTending = false;
+  private state: 'open' | 'closed' | 'failed' = 'open';
+  private waiters: (() => void)[] = [];
+
+  private constructor(
+    private readonly options: SqliteSpoolOptions,
+    private readonly writer: WriterThread,
+    opening: Opening,
+  ) {
+    super();
+    this.emitterId = opening.emitterId;
+    this.lostRanges = opening.lostRanges;
+    this.queue = new GroupQueue(opening.nextAttempt);
+    this.lastSequences = new Map(opening.lastSequences);
+    this.lastPosition = opening.lastPosition;
+    this.publishedPosition = opening.ackedPosition;
+    this.sizes = opening;
+    this.leftOpen = opening.leftOpen.map(({ number }) => number);
+    for (const { requestId, attempt, number } of opening.leftOpen) {
+      this.attempts.set(keyOf(requestId, attempt), { number, isDurable: true });
+    }
+    this.capBytes = options.capBytes ?? 4 * 2 ** 30;
+    this.tendTimer = setInterval(() => void this.tend(), TEND_MS).unref();
+    this.committer = new GroupCommitter({
+      queue: this.queue,
+      writer,
+      clock: options.clock,
+      groupMs: options.groupMs ?? 2,
+      isDiskFull: !opening.hasReserve,
+      logger: options.logger,
+      metrics: options.metrics,
+      stored: (group, position) => this.onStored(group, position),
+      refused: (entry) => this.attempts.delete(entry.key),
+      died: (error) => this.onDied(error),
+    });
+    writer.listen(this.committer);
+  }
+
+  /**
+   * Opens the file of a directory, with salvage when it is damaged.
+   * @throws AppError `spool.in_use` when another process has it, `spool.sqlite_too_old`,
+   *   `spool.unknown_format`, `spool.unavailable`
+   */
+  static async open(options: SqliteSpoolOptions): Promise<SqliteSpool> {
+    const { writer, opening } = await WriterThread.start({
+      directory: options.directory,
+      ack: options.ack,
+      keepAckedMs: options.keepAckedMs ?? 24 * 3_600_000,
+      keepAckedBytes: options.keepAckedBytes ?? 2 ** 30,
+      freshEmitterId: options.random.bytes(16),
+      nowMs: options.clock.nowMs(),
+    });
+    return new SqliteSpool(options, writer, opening);
+  }
+
+  async open(intent: AttemptIntent): Promise<void> {
+    const key = keyOf(intent.requestId, intent.attempt);
+    this.refuseUnlessAdmitting();
+    checkRecord(intent.body, intent.holdPicoUsd);
+    assert(UUID.test(intent.requestId), 'a request id is a UUID');
+    if (this.attempts.has(key)) throw conflict('spool.already_open', `attempt ${key} is open`);
+    const opened: OpenedAttempt = { number: 0, isDurable: false };
+    this.attempts.set(key, opened);
+    const { requestId, attempt, lane, holdPicoUsd, body } = intent;
+    const bytes = openBytes(intent);
+    return new Promise((resolve, reject) => {
+      this.queue.addOpen({
+        requestId,
+        attempt,
+        lane,
+        holdPicoUsd,
+        body,
+        key,
+        opened,
+        bytes,
+        resolve,
+        reject,
+      });
+      this.committer.schedule();
+    });
+  }
+
+  progress(requestId: string, attempt: number, tokensOut: number): void {
+    const opened = this.attempts.get(keyOf(requestId, attempt));
+    if (opened === undefined || !opened.isDurable || this.state !== 'open') return;
+    this.queue.mark(opened.number, tokensOut);
+    this.markTimer ??= setTimeout(() => {
+      this.markTimer = null;
+      this.committer.schedule();
+    }, MARK_WAIT_MS);
+  }
+
+  async append(event: SpoolEvent): Promise<void> {
+    if (this.state !== 'open') throw unavailable(`the spool is ${this.state}`);
+    checkRecord(event.body, 0n);
+    assert(UUID.test(event.eventId), 'an event id is a UUID');
+    if (event.closes === null && this.queue.isFull) throw unavailable('the queue is full');
+    const record = {
+      lane: event.lane,
+      eventId: event.eventId,
+      closes: event.closes === null ? 0 : this.end(event.closes),
+      headersJson: JSON.stringify(event.headers),
+      body: event.body,
+    };
+    const bytes = appendBytes(record);
+    return new Promise((resolve, reject) => {
+      this.queue.addAppend({ ...record, event, bytes, resolve, reject });
+      this.committer.schedule();
+    });
+  }
+
+  async openAttempts(): Promise<readonly OpenAttempt[]> {
+    if (this.leftOpen.length === 0) return [];
+    const rows = await this.writer.call('openAttempts', { numbers: this.leftOpen });
+    return rows.map(({ tokensOut, holdPicoUsd, ...row }) => ({
+      ...row,
+      holdPicoUsd: holdPicoUsd as OpenAttempt['holdPicoUsd'],
+      progress: tokensOut === null ? null : { tokensOut },
+    }));
+  }
+
+  async knownEvents(eventIds: readonly string[]): Promise<ReadonlySet<string>> {
+    return new Set(await this.writer.call('knownEvents', { eventIds }));
+  }
+
+  async unpublished(limit: {
+    readonly maxEvents: number;
+    readonly maxBytes: number;
+  }): Promise<readonly SpooledEvent[]> {
+    if (this.publishedPosition >= this.lastPosition) return [];
+    const { maxEvents, maxBytes } = limit;
+    const recent = this.recent.behind(this.publishedPosition, maxEvents, maxBytes);
+    if (recent !== null) return recent;
+    const rows = await this.writer.call('read', {
+      after: this.publishedPosition,
+      maxEvents,
+      maxBytes,
+    });
+    return rows.map(toSpooledEvent);
+  }
+
+  async markPublished(position: number): Promise<void> {
+    assert(position <= this.lastPosition, 'only what is in the file can be published');
+    this.publishedPosition = Math.max(this.publishedPosition, position);
+    this.recent.dropUntil(position);
+    this.sizes = await this.writer.call('acknowledge', { position });
+  }
+
+  waitForEvents(signal: AbortSignal): Promise<void> {
+    if (signal.aborted || this.publishedPosition < this.lastPosition) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      signal.addEventListener('abort', wake, { once: true });
+      this.waiters.push(wake);
+    });
+  }
+
+  depth(): { readonly unpublishedEvents: number; readonly sizeBytes: number } {
+    return {
+      unpublishedEvents: this.lastPosition - this.publishedPosition,
+      sizeBytes: this.sizes.sizeBytes,
+    };
+  }
+
+  health(): SpoolHealth {
+    if (this.state !== 'open') return this.state;
+    if (this.committer.isDiskFull) return 'disk_full';
+    if (this.committer.isRetrying) return 'retrying';
+    if (this.sizes.unpublishedBytes >= this.capBytes) return 'backlog_full';
+    return this.committer.commitAgeMs() > STALL_MS ? 'stalled' : 'ok';
+  }
+
+  async close(): Promise<void> {
+    if (this.state !== 'open') return;
+    this.state = 'closed';
+    clearInterval(this.tendTimer);
+    const patience = setTimeout(() => {
+      this.committer.died('the spool was closed before the volume took the last events');
+    }, CLOSE_WAIT_MS);
+    await this.committer.drain();
+    clearTimeout(patience);
+    if (this.health() === 'failed') await this.writer.kill();
+    else await this.writer.close();
+    this.wake();
+  }
+
+  private refuseUnlessAdmitting(): void {
+    const health = this.health();
+    if (health !== 'ok' && health !== 'stalled') throw unavailable(`the spool is ${health}`);
+    if (this.queue.isFull) throw unavailable('the queue is full');
+  }
+
+  /** Takes an attempt out of the open ones, so that it ends once. */
+  private end(closes: { readonly requestId: string; readonly attempt: number }): number {
+    const key = keyOf(closes.requestId, closes.attempt);
+    const opened = this.attempts.get(key);
+    if (opened === undefined || !opened.isDurable) {
+      throw conflict('spool.not_open', `attempt ${key} is not open`);
+    }
+    this.attempts.delete(key);
+    return opened.number;
+  }
+
+  private onStored(group: TakenGroup, lastPosition: number): void {
+    for (const entry of group.opens) entry.opened.isDurable = true;
+    let bytes = 0;
+    for (const { event, headersJson, body } of group.appends) {
+      const { lane, eventId, headers } = event;
+      this.lastPosition += 1;
+      const sequence = (this.lastSequences.get(lane) ?? 0) + 1;
+      this.lastSequences.set(lane, sequence);
+      const position = this.lastPosition;
+      this.recent.push({ lane, eventId, headers, body, position, sequence: BigInt(sequence) });
+      bytes += headersJson.length + body.byteLength + ROW_OVERHEAD_BYTES;
+    }
+    assert(this.lastPosition === lastPosition, 'both threads count the same events');
+    if (group.appends.length === 0) return;
+    this.sizes = { ...this.sizes, unpublishedBytes: this.sizes.unpublishedBytes + bytes };
+    this.wake();
+  }
+
+  private onDied(error: AppError): void {
+    const wasOpen = this.state === 'open';
+    this.state = 'failed';
+    clearInterval(this.tendTimer);
+    if (wasOpen) this.options.onFatal?.(error);
+  }
+
+  private wake(): void {
+    const { waiters } = this;
+    this.waiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  /** Housekeeping in the writer; a failure shows in `health` when it matters, and comes again. */
+  private async tend(): Promise<void> {
+    if (this.isTending || this.state !== 'open') return;
+    this.isTending = true;
+    try {
+      const { clock } = this.options;
+      let result = await this.writer.call('tend', { nowMs: clock.nowMs() });
+      while (result.isTrimDue && this.state === 'open') {
+        result = await this.writer.call('tend', { nowMs: clock.nowMs() });
+      }
+      this.sizes = result;
+      if (result.hasReserve && !this.committer.isRetrying) this.committer.isDiskFull = false;
+    } catch (error) {
+      this.options.logger?.warn({ err: error }, 'housekeeping of the spool failed');
+    } finally {
+      this.isTending = false;
+    }
+  }
+}
+
+function keyOf(requestId: string, attempt: number): string {
+  return `${requestId}/${attempt}`;
+}
+
+function conflict(code: string, internalMessage: string): AppError {
+  return new AppError({ code, kind: 'conflict', publicMessage: 'internal error', internalMessage });
+}
+
+function toSpooledEvent(row: SpooledRow): SpooledEvent {
+  const { position, lane, framed } = row;
+  const { headers, body } = readFramed(
+    Buffer.from(framed.buffer, framed.byteOffset, framed.byteLength),
+  );
+  const eventId = eventIdText(row.eventId);
+  return { position, lane, sequence: BigInt(row.sequence), eventId, headers, body };
+}

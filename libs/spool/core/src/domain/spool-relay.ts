@@ -1,0 +1,130 @@
+import { assert, backoffMs, delay, type Clock, type Random } from '#libs/kernel';
+
+import type { EventPublisher } from '../ports/event-publisher.port.js';
+import type { Spool, SpooledEvent } from '../ports/spool.port.js';
+
+/** Bounds of one batch: what one request to the event log carries comfortably. */
+const BATCH = { maxEvents: 500, maxBytes: 1_048_576 } as const;
+/** Pauses between attempts to publish the same batch. */
+const BACKOFF = { firstMs: 100, mostMs: 10_000 } as const;
+
+/** What a relay is made of. */
+export interface SpoolRelayParts {
+  readonly spool: Spool;
+  readonly publisher: EventPublisher;
+  readonly clock: Clock;
+  readonly random: Random;
+  /**
+   * How long a batch waits for company, milliseconds; one request to the log then carries many events.
+   * @default 10
+   */
+  readonly lingerMs?: number;
+  /** Told of each failure before its pause; the relay goes on by itself. */
+  readonly onError?: (error: unknown, attempt: number) => void;
+}
+
+/**
+ * Publishes a spool in order of position: one batch in flight, the same batch again after an error,
+ * nothing overtakes and nothing is skipped. One relay per spool.
+ */
+export class SpoolRelay {
+  private readonly stopped = new AbortController();
+  private running: Promise<void> | null = null;
+  private drainUntilMs: number | null = null;
+  private busy = false;
+  private readonly lastSequences = new Map<number, bigint>();
+
+  constructor(private readonly parts: SpoolRelayParts) {}
+
+  /** Begins publishing; a second call changes nothing. */
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /**
+   * Publishes what is left until nothing is or the time is over, then ends. What remains is
+   * published by the next start of the process.
+   * @param drainMs milliseconds, 0 ends after the batch in flight
+   */
+  async stop(drainMs: number): Promise<void> {
+    this.drainUntilMs ??= this.parts.clock.monotonicMs() + drainMs;
+    const timer = setTimeout(() => this.stopped.abort(), drainMs);
+    if (this.idle()) this.stopped.abort();
+    await this.running;
+    clearTimeout(timer);
+  }
+
+  /** Whether everything appended so far is published and marked. */
+  idle(): boolean {
+    return !this.busy && this.parts.spool.depth().unpublishedEvents === 0;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopped;
+    while (!signal.aborted) {
+      await this.parts.spool.waitForEvents(signal);
+      if (signal.aborted) return;
+      this.busy = true;
+      await this.linger();
+      await this.relayBatch();
+      this.busy = false;
+      if (this.drainUntilMs !== null && this.idle()) return;
+    }
+  }
+
+  private async linger(): Promise<void> {
+    const lingerMs = this.parts.lingerMs ?? 10;
+    if (lingerMs === 0 || this.drainUntilMs !== null) return;
+    if (this.parts.spool.depth().unpublishedEvents >= BATCH.maxEvents) return;
+    await delay(lingerMs, this.stopped.signal);
+  }
+
+  private async relayBatch(): Promise<void> {
+    const batch = await this.untilDone(() => this.readBatch());
+    if (batch === null || batch.length === 0) return;
+    const { publisher, spool } = this.parts;
+    const published = await this.untilDone(async () => {
+      await publisher.publish(batch, spool.emitterId);
+      return true;
+    });
+    if (published === null) return;
+    for (const event of batch) this.lastSequences.set(event.lane, event.sequence);
+    await this.untilDone(() => spool.markPublished(batch.at(-1)!.position));
+  }
+
+  private async readBatch(): Promise<readonly SpooledEvent[]> {
+    const batch = await this.parts.spool.unpublished(BATCH);
+    this.assertGrowing(batch);
+    return batch;
+  }
+
+  /** Repeats a step with growing pauses; null when the relay was stopped meanwhile. */
+  private async untilDone<T>(step: () => Promise<T>): Promise<T | null> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await step();
+      } catch (error) {
+        this.parts.onError?.(error, attempt);
+        if (this.stopped.signal.aborted) return null;
+        await delay(backoffMs(attempt, BACKOFF, this.unit()), this.stopped.signal);
+        if (this.stopped.signal.aborted) return null;
+      }
+    }
+  }
+
+  /** A random number in [0, 1). */
+  private unit(): number {
+    const bytes = this.parts.random.bytes(4);
+    return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0) / 2 ** 32;
+  }
+
+  /** Checks on the reading side what the spool promised on the writing side. */
+  private assertGrowing(batch: readonly SpooledEvent[]): void {
+    const expected = new Map(this.lastSequences);
+    for (const { lane, sequence } of batch) {
+      const last = expected.get(lane) ?? 0n;
+      assert(sequence > last, `lane ${lane} goes from sequence ${last} to ${sequence}`);
+      expected.set(lane, sequence);
+    }
+  }
+}
