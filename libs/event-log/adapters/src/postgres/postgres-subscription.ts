@@ -26,9 +26,12 @@ interface ClaimRow extends Record<string, unknown> {
   readonly is_due: boolean;
 }
 
-interface HeldPartition {
+interface PartitionName {
   readonly topic: string;
   readonly partition: number;
+}
+
+interface HeldPartition extends PartitionName {
   readonly claim: bigint;
   readonly reader: PartitionReader;
 }
@@ -44,7 +47,7 @@ export class PostgresSubscription implements LogSubscription {
   private readonly held = new Map<string, HeldPartition>();
   /** Readers that were told to end and have not yet; the claim stays until they have. */
   private readonly ending = new Map<PartitionReader, HeldPartition>();
-  private released: HeldPartition[] = [];
+  private released: PartitionName[] = [];
   private readonly stopping = new AbortController();
   private wake = new AbortController();
   /** Called after the next heartbeat that starts from now on. */
@@ -120,7 +123,7 @@ export class PostgresSubscription implements LogSubscription {
   private async beat(): Promise<void> {
     const { memberId, session, sessionMs, clock } = this.membership;
     const { group, topics } = this.readers.subscription;
-    const released = this.released;
+    const released = [...this.released];
     const startMs = clock.monotonicMs();
     const { rows } = await session.query<ClaimRow>(HEARTBEAT, (lock) => [
       group,
@@ -144,8 +147,13 @@ export class PostgresSubscription implements LogSubscription {
     }
     const busy = new Set([...this.ending.values(), ...this.released].map(idOf));
     for (const [id, { topic, partition, claim, is_due: isDue }] of claims) {
-      if (claim === null || !isDue || this.held.has(id) || busy.has(id)) continue;
-      this.held.set(id, { topic, partition, claim, reader: this.startReader(topic, partition) });
+      if (claim === null || this.held.has(id) || busy.has(id)) continue;
+      if (isDue) {
+        this.held.set(id, { topic, partition, claim, reader: this.startReader(topic, partition) });
+      } else {
+        // Claimed by a heartbeat whose answer we never got.
+        this.released.push({ topic, partition });
+      }
     }
     this.isPending = rows.some((row) => row.claim === null);
   }
@@ -188,6 +196,6 @@ export class PostgresSubscription implements LogSubscription {
   }
 }
 
-function idOf(held: HeldPartition): string {
+function idOf(held: PartitionName): string {
   return `${held.topic}/${held.partition}`;
 }
