@@ -57,7 +57,10 @@ function providersOf(options: MeteringOptions): Provider[] {
     logPartitions,
   });
   options.host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
-  runtime.health.register('metering', () => health.check());
+  runtime.health.register('metering', async () => {
+    await health.check();
+    await usageStore.ping();
+  });
   return [
     { provide: BatchSink, useValue: sink },
     { provide: PartitionHealth, useValue: health },

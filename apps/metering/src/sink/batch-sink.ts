@@ -11,6 +11,7 @@ import { formBatch, planBatch, RATER, streamsOf, type PlannedBatch } from '../do
 import { storeDeadLetters } from './dead-letter-store.js';
 import { InsertRepair } from './insert-repair.js';
 import type { MeteringMetrics } from './metering-metrics.js';
+import type { OwnedPartition } from './owned-partition.js';
 import { PlanStore, type StoredPlan } from './plan-store.js';
 import type { PriceCopies } from './price-copies.js';
 import { StreamStore } from './stream-store.js';
@@ -31,13 +32,6 @@ export interface BatchSinkParts {
 
 /** Bounds of one read while a batch is formed again. */
 const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
-
-/** A partition in the hands of this process. */
-export interface OwnedPartition {
-  readonly topic: string;
-  readonly partition: number;
-  readonly epoch: bigint;
-}
 
 /**
  * Carries batches from the log to the ledger: durable plan, insert, then one transaction with the

@@ -4,8 +4,8 @@ import type { RejectionRow, UsageRow, UsageStore } from '#libs/usage/core';
 import { nextToken } from '../domain/batch-identity.js';
 import type { PlannedBatch } from '../domain/plan-batch.js';
 import { repairFor } from '../domain/verification.js';
-import type { OwnedPartition } from './batch-sink.js';
 import type { MeteringMetrics } from './metering-metrics.js';
+import type { OwnedPartition } from './owned-partition.js';
 
 /** What the repair works with. */
 export interface InsertRepairParts {

@@ -2,7 +2,8 @@ import { PartitionOwner, type EventLog, type PartitionBounds } from '#libs/event
 import { AppError } from '#libs/kernel';
 import { PartitionPositions, type Database } from '#libs/platform/postgres';
 
-import type { BatchSink, OwnedPartition } from './batch-sink.js';
+import type { BatchSink } from './batch-sink.js';
+import type { OwnedPartition } from './owned-partition.js';
 import type { PartitionHealth } from './partition-health.js';
 
 /** Finished batches younger than this are verified once after a start, seconds. */

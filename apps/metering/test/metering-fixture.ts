@@ -1,0 +1,176 @@
+import type { INestApplication } from '@nestjs/common';
+
+import { meteringConsumer, MeteringModule, type MeteringOptions } from '#apps/metering';
+import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
+import { TOPICS, type UsageRatedV1 } from '#libs/events';
+import { parseUsd, type PicoUsd } from '#libs/kernel';
+import type { ClickHouseEngine } from '#libs/platform/clickhouse';
+import { createHttpApp } from '#libs/platform/http';
+import { Database } from '#libs/platform/postgres';
+import { LocalRpc, rpcService } from '#libs/platform/rpc';
+import { createRuntime, type Runtime } from '#libs/platform/telemetry';
+import { PRICE_DIRECTORY_METHODS, PriceDirectory, type PriceBook } from '#libs/pricing/core';
+import type { IdentifiedPrice } from '#libs/pricing/core';
+import { startTestPostgres, type TestPostgres } from '#libs/testing';
+import { ClickHouseUsageStore } from '#libs/usage/adapters';
+import { UsageStore, type BatchDigest, type BatchKey, type LedgerTable } from '#libs/usage/core';
+import type { RejectionRow, UsageRow } from '#libs/usage/core';
+import { POSTGRES_MIGRATIONS } from '#migrations';
+
+import { PARTITIONS, PRICE } from './sample-events.js';
+
+/** The control plane's price book, with the one price of the sample events. */
+class SamplePrices extends PriceDirectory {
+  async currentBook(): Promise<PriceBook> {
+    return { version: 'f'.repeat(64), entries: [PRICE] };
+  }
+  async findEntry(priceId: string): Promise<IdentifiedPrice | null> {
+    return priceId === PRICE.priceId ? PRICE : null;
+  }
+}
+
+/** A database with every schema and topic. */
+export async function startMeteringPostgres(): Promise<TestPostgres> {
+  const postgres = await startTestPostgres({ migrations: POSTGRES_MIGRATIONS });
+  await provisionTopics(postgres.url, productTopics(PARTITIONS));
+  return postgres;
+}
+
+/** One running metering process, in this process. */
+export interface Member {
+  readonly app: INestApplication;
+  readonly runtime: Runtime;
+  readonly rpc: LocalRpc;
+  readonly database: Database;
+  readonly eventLog: PostgresEventLog;
+  /** Finishes what is in hand and leaves. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Starts metering on engines that outlive it. */
+export async function startMember(url: string, usageStore: UsageStore): Promise<Member> {
+  const runtime = createRuntime({
+    service: 'metering',
+    partitions: PARTITIONS,
+    logLevel: 'silent',
+  });
+  const database = new Database({ url, schema: 'metering', applicationName: 'member' });
+  const { clock, random } = runtime;
+  const eventLog = new PostgresEventLog({ database, clock, random, heartbeatMs: 100 });
+  const rpc = new LocalRpc();
+  rpc.expose(rpcService('auth.prices', new SamplePrices(), PRICE_DIRECTORY_METHODS));
+  const options: MeteringOptions = {
+    runtime,
+    rpc,
+    host: rpc,
+    eventLog,
+    database,
+    usageStore,
+    lingerMs: 5,
+  };
+  const app = await createHttpApp(MeteringModule.register(options), runtime, {
+    serviceName: 'metering',
+    adminApiKey: null,
+    metricsToken: null,
+  });
+  const consumer = meteringConsumer(app, options);
+  await app.init();
+  await app.startAllMicroservices();
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    await consumer.close();
+    await app.close();
+    await eventLog.close();
+    await database.close();
+  };
+  return { app, runtime, rpc, database, eventLog, stop: () => (stopped ??= stop()) };
+}
+
+/** What the ledger holds, by the engine's own sums. */
+export interface LedgerSums {
+  readonly rows: number;
+  readonly events: number;
+  readonly chargePicoUsd: PicoUsd;
+}
+
+/** Sums of the usage ledger. */
+export async function ledgerSums(engine: ClickHouseEngine): Promise<LedgerSums> {
+  const session = engine.session('write');
+  try {
+    const rows = await session.rows<{ row_count: string; events: string; charge_usd: string }>({
+      name: 'test.sums',
+      sql: `SELECT count() AS row_count, uniqExact(event_id) AS events,
+            sum(charge_usd) AS charge_usd FROM raw_usage_v1`,
+    });
+    const row = rows[0]!;
+    return {
+      rows: Number(row.row_count),
+      events: Number(row.events),
+      chargePicoUsd: parseUsd(row.charge_usd),
+    };
+  } finally {
+    await session.close();
+  }
+}
+
+/** Every message that the budgets were sent, in order per partition; offsets of a repeat once. */
+export async function ratedMessages(log: PostgresEventLog): Promise<readonly UsageRatedV1[]> {
+  const messages = new Map<string, UsageRatedV1>();
+  for (let partition = 0; partition < PARTITIONS; partition += 1) {
+    const { earliest, next } = await log.bounds(TOPICS.usageRated, partition);
+    if (next === earliest) continue;
+    const limit = { maxRecords: 100_000, maxBytes: 64 * 1024 * 1024 };
+    for (const record of await log.read(TOPICS.usageRated, partition, earliest, limit)) {
+      const rated = JSON.parse(Buffer.from(record.value).toString()) as UsageRatedV1;
+      messages.set(rated.batch_id, rated);
+    }
+  }
+  return [...messages.values()];
+}
+
+/** A store whose inserts can be made to fail, before or after they took place. */
+export class FaultyStore extends UsageStore {
+  /** Called around every insert of usage; what it throws is what the caller sees. */
+  beforeInsert: (key: BatchKey, rows: readonly UsageRow[]) => Promise<void> = async () => undefined;
+  afterInsert: (key: BatchKey) => Promise<void> = async () => undefined;
+  beforeDigest: () => Promise<void> = async () => undefined;
+
+  constructor(readonly inner: ClickHouseUsageStore) {
+    super();
+  }
+
+  async insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void> {
+    await this.beforeInsert(key, rows);
+    await this.inner.insertUsage(key, rows);
+    await this.afterInsert(key);
+  }
+  insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void> {
+    return this.inner.insertRejections(key, rows);
+  }
+  async digestOf(
+    table: LedgerTable,
+    batchId: string,
+    months: readonly number[],
+  ): Promise<BatchDigest> {
+    await this.beforeDigest();
+    return this.inner.digestOf(table, batchId, months);
+  }
+  eventIdsOf(table: LedgerTable, batchId: string, months: readonly number[]) {
+    return this.inner.eventIdsOf(table, batchId, months);
+  }
+  deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
+    return this.inner.deleteBatch(table, batchId);
+  }
+  endInsert(key: BatchKey): Promise<void> {
+    return this.inner.endInsert(key);
+  }
+  ping(): Promise<void> {
+    return this.inner.ping();
+  }
+  migrate(): Promise<void> {
+    return this.inner.migrate();
+  }
+  close(): Promise<void> {
+    return this.inner.close();
+  }
+}
