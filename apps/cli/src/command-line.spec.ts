@@ -140,7 +140,7 @@ describe('answers', () => {
       total: { ...row, requests: 4 },
       complete_through: '2026-11-20T10:00:00.000Z',
     });
-    const { out } = await run(['usage', 'query', '--group-by', 'model'], answer);
+    const { out } = await run(['usage', 'query', '--by', 'model'], answer);
     expect(out).toMatch(/^MODEL +REQUESTS/);
     expect(out).not.toContain('BUCKET');
     expect(out).toContain('total\n');

@@ -12,6 +12,7 @@ export async function run(): Promise<void> {
   try {
     const config = loadConfig(SimulatorConfig, processEnvironment(), {
       ownPrefixes: ['SIMULATOR_'],
+      alsoKnown: ['SIMULATOR_URL'],
     });
     const { host, port, logFile } = config;
     const simulator = await startSimulator({ host, port, logFile });

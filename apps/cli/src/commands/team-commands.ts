@@ -13,15 +13,18 @@ const COLUMNS = [
 const create: Command = {
   name: 'teams create',
   summary: 'Create a team',
-  positionals: ['team_id', 'name'],
-  options: { description: option('TEXT', 'what the team is for') },
-  example: 'tollgate teams create research "Research group"',
+  positionals: ['team_id'],
+  options: {
+    name: option('TEXT', 'name of the team, its id when left out'),
+    description: option('TEXT', 'what the team is for'),
+  },
+  example: 'tollgate teams create research --name "Research group"',
   request: ({ positionals, values }) => ({
     method: 'POST',
     path: '/teams',
     body: JSON.stringify({
       team_id: positionals['team_id'],
-      team_name: positionals['name'],
+      team_name: values['name'] ?? positionals['team_id'],
       description: values['description'],
     }),
   }),
@@ -39,7 +42,7 @@ const list: Command = {
     renderTable(
       rowsOf(rowOf(answer)['teams']),
       COLUMNS,
-      'There is no team yet. Make one: tollgate teams create research "Research group"',
+      'There is no team yet. Make one: tollgate teams create research',
     ),
 };
 

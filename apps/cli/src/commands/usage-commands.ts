@@ -66,16 +66,16 @@ const query: Command = {
   positionals: [],
   options: {
     ...FILTERS,
-    'group-by': option('A,B', 'up to three of key, team, user, model, provider'),
+    by: option('A,B', 'up to three of key, team, user, model, provider'),
     bucket: option('UNIT', 'hour, day or none'),
   },
-  example: 'tollgate usage query --since 7d --group-by team,model --bucket day',
+  example: 'tollgate usage query --since 7d --by team,model --bucket day',
   request: (input) => ({
     method: 'GET',
     path: '/v1/usage',
     query: {
       ...filtersOf(input, new SystemClock().nowMs()),
-      group_by: input.values['group-by'],
+      group_by: input.values['by'],
       bucket: input.values['bucket'],
     },
   }),
