@@ -136,6 +136,20 @@ REVOKE UPDATE, DELETE, TRUNCATE ON price_entry FROM tollgate_auth;
 REVOKE UPDATE, DELETE, TRUNCATE ON price_version FROM tollgate_auth;
 `;
 
+const DEAD_LETTER_DDL = `
+CREATE TABLE dead_letter (
+  topic      text        NOT NULL,
+  partition  integer     NOT NULL,
+  log_offset bigint      NOT NULL,
+  reason     text        NOT NULL,
+  key        text        NOT NULL,
+  headers    jsonb       NOT NULL,
+  body       bytea       NOT NULL,
+  parked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (topic, partition, log_offset)
+);
+`;
+
 /** Keys, teams, budget definitions, prices, the audit trail, and the tables of the log. */
 export class CreateControlState extends SqlMigration {
   readonly number = 1;
@@ -146,6 +160,7 @@ export class CreateControlState extends SqlMigration {
     BUDGETS_DDL,
     PRICES_DDL,
     AUDIT_DDL,
+    DEAD_LETTER_DDL,
     LOG_POSITION_DDL,
     OUTBOX_DDL,
   ].join('\n');

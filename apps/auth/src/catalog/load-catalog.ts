@@ -1,0 +1,58 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { Ajv, type ErrorObject } from 'ajv';
+
+import { messageOf } from '#libs/kernel';
+import type { ServedCatalog } from '#libs/keys/core';
+import { ConfigError, projectRoot } from '#libs/platform/config';
+
+import type { CatalogDocument } from './catalog-document.js';
+import { faultsOfCatalog } from './catalog-faults.js';
+import { toServedCatalog, type CatalogPlaces } from './served-catalog.mapping.js';
+
+/** Where the packaged catalogue and the schema of all catalogues lie. */
+const CATALOG_FOLDER = 'catalog';
+
+/**
+ * Reads the catalogue.
+ * @param file `CATALOG_FILE`; null = the packaged one
+ * @param places values for `${NAME}` in base URLs, for example `SIMULATOR_URL`
+ * @throws ConfigError listing every fault of the document
+ */
+export async function loadCatalog(
+  file: string | null,
+  places: CatalogPlaces,
+): Promise<ServedCatalog> {
+  const folder = join(projectRoot(), CATALOG_FOLDER);
+  const schema = JSON.parse(await readFile(join(folder, 'catalog.schema.json'), 'utf8')) as object;
+  const document = await readDocument(file ?? join(folder, 'default.json'));
+  const validate = new Ajv({
+    allErrors: true,
+    strict: true,
+    allowUnionTypes: true,
+  }).compile<CatalogDocument>(schema);
+  if (!validate(document)) throw faulty((validate.errors ?? []).map(toFault));
+  const faults = faultsOfCatalog(document, places);
+  if (faults.length > 0) throw faulty(faults);
+  return toServedCatalog(document, places);
+}
+
+async function readDocument(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw faulty([`${file} cannot be read: ${messageOf(error)}`]);
+  }
+}
+
+function toFault(error: ErrorObject): string {
+  const place = error.instancePath === '' ? 'the document' : error.instancePath.slice(1);
+  const unknown: unknown = error.params['additionalProperty'];
+  const which = typeof unknown === 'string' ? ` (${unknown})` : '';
+  return `${place}: ${error.message ?? 'is not valid'}${which}`;
+}
+
+function faulty(faults: readonly string[]): ConfigError {
+  return new ConfigError(faults.map((fault) => `CATALOG_FILE ${fault}`));
+}

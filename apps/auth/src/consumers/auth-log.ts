@@ -1,0 +1,30 @@
+import type { INestApplication } from '@nestjs/common';
+
+import { connectEventLog, EventLogServer } from '#libs/event-log/adapters';
+import { messageOf } from '#libs/kernel';
+import { PartitionPositions } from '#libs/platform/postgres';
+
+import type { AuthOptions } from '../auth-options.js';
+import { AUTH_LOG } from './control.consumer.js';
+
+/**
+ * Adds auth's consumption of the event log (group `auth`) to an application;
+ * `app.startAllMicroservices()` starts it, `close()` of the result stops it before the database closes.
+ */
+export function connectAuthConsumer(app: INestApplication, options: AuthOptions): EventLogServer {
+  const { database, eventLog, runtime } = options;
+  const positions = new PartitionPositions();
+  const server = new EventLogServer({
+    transportId: AUTH_LOG,
+    eventLog,
+    group: 'auth',
+    owner: {
+      take: (topic, partition, bounds) =>
+        positions.take(database, topic, partition, bounds.earliest),
+    },
+    onError: (error, at) =>
+      runtime.logger.error({ ...at, reason: messageOf(error) }, 'auth waits to read the log again'),
+  });
+  connectEventLog(app, server);
+  return server;
+}
