@@ -11,9 +11,23 @@ export default {
   workerIdleMemoryLimit: '512MB',
   reporters: ['default', '<rootDir>/scripts/jest-summary.mjs'],
   projects: [
-    { ...base, displayName: 'unit', testRegex: '/src/.*(?<!\\.(int|e2e))\\.spec\\.js$' },
-    { ...base, ...engineTimeout, displayName: 'int', testRegex: '/test/.*\\.int\\.spec\\.js$' },
-    { ...base, ...engineTimeout, displayName: 'e2e', testRegex: '/test/e2e/.*\\.e2e\\.spec\\.js$' },
+    {
+      ...base,
+      displayName: 'unit',
+      testRegex: '/dist/(apps|libs)/.+/src/.*(?<!\\.(int|e2e))\\.spec\\.js$',
+    },
+    {
+      ...base,
+      ...engineTimeout,
+      displayName: 'int',
+      testRegex: '/dist/(apps|libs|migrations)/(.+/)?test/.*\\.int\\.spec\\.js$',
+    },
+    {
+      ...base,
+      ...engineTimeout,
+      displayName: 'e2e',
+      testRegex: '/dist/test/e2e/.*\\.e2e\\.spec\\.js$',
+    },
     {
       ...base,
       ...engineTimeout,
