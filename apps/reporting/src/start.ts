@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 
 import { messageOf } from '#libs/kernel';
-import { parsePeppers } from '#libs/keys/core';
+import { readPeppers } from '#libs/keys/core';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import {
   ConfigError,
@@ -35,7 +35,8 @@ export async function run(): Promise<void> {
 }
 
 async function serve(config: ReportingConfig): Promise<void> {
-  const peppers = parsePeppers(config.keyPeppers);
+  const { peppers, faults } = readPeppers(config.keyPeppers);
+  if (peppers === null) throw new ConfigError(faults.map((fault) => `KEY_PEPPERS ${fault}`));
   const runtime = createRuntime({
     service: 'reporting',
     partitions: config.logPartitions,

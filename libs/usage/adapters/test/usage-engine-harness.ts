@@ -37,7 +37,7 @@ export async function openUsageHarness(
     },
     slowRead: async () => {
       const session = tracked.session('read');
-      await session.rows({ name: 'test.slow_read', sql: 'SELECT sleep(1) AS slept' });
+      await session.rows({ name: 'test.slow_read', sql: 'SELECT sleep(2) AS slept' });
     },
     close: async () => {
       for (const session of sessions) await session.close();

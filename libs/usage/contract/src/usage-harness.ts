@@ -8,7 +8,7 @@ export interface UsageHarness {
   openReader(): UsageReader;
   /** Leaves other output forms and a used-up token behind in every session that is open. */
   disturbSessions(): Promise<void>;
-  /** Runs a read of one second in a session of its own. */
+  /** Runs a read of two seconds in a session of its own. */
   slowRead(): Promise<void>;
   /** Closes every session and removes the ledger. */
   close(): Promise<void>;

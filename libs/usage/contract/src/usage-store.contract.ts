@@ -24,8 +24,8 @@ import type { UsageHarness } from './usage-harness.js';
 const MONTHS = [SAMPLE_MONTH];
 const NOTHING = { rows: 0, costPicoUsd: 0n, chargePicoUsd: 0n, xor64: 0n };
 
-/** Largest pause of the event loop that a read of one second may cause, milliseconds; seen: 11. */
-const MAX_LOOP_GAP_MS = 250;
+/** Largest pause of the event loop beside a read of two seconds, milliseconds; seen: 11 when idle. */
+const MAX_LOOP_GAP_MS = 500;
 
 /**
  * What metering rests on: a token stores once and only itself, a batch is proved by its digest, and
@@ -257,7 +257,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(digestOfUsage(rows));
     });
 
-    test('a read of one second neither stalls the event loop nor holds up a write', async () => {
+    test('a read of two seconds neither stalls the event loop nor holds up a write', async () => {
       const { key, rows } = batch(5);
       let longestGapMs = 0;
       let last = performance.now();
