@@ -4,7 +4,7 @@ import type { ClickHouseSettings } from '@clickhouse/client';
 export type SessionPurpose = 'write' | 'read';
 
 /** Longest a read may run in the engine, seconds; a question above it is cut off, never the writes. */
-export const READ_DEADLINE_S = 30;
+const READ_DEADLINE_S = 30;
 
 /** Most rows of one insert; above it an insert could be cut into several blocks. */
 export const MAX_INSERT_ROWS = 50_000;

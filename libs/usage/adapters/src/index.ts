@@ -1,3 +1,2 @@
 export * from './clickhouse/clickhouse-usage-reader.js';
 export { ClickHouseUsageStore } from './clickhouse/clickhouse-usage-store.js';
-export type { SettingDifference } from './clickhouse/ledger-settings.js';

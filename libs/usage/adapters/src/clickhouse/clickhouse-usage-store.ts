@@ -21,7 +21,7 @@ import { checkLedgerSettings } from './ledger-settings.js';
 import { fromRejectionRow, fromUsageRow } from './usage-row.mapping.js';
 
 /** Names of the tables behind the port. */
-export const LEDGER_TABLES: Readonly<Record<LedgerTable, string>> = {
+const LEDGER_TABLES: Readonly<Record<LedgerTable, string>> = {
   usage: 'raw_usage_v1',
   rejection: 'raw_rejection_v1',
 };

@@ -12,7 +12,7 @@ const REQUIRED: Readonly<Record<string, string>> = {
 };
 
 /** One setting of one table that is not what the sink rests on. */
-export interface SettingDifference {
+interface SettingDifference {
   readonly table: string;
   readonly setting: string;
   readonly required: string;
