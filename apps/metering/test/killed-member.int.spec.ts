@@ -17,6 +17,7 @@ import { PostgresEventLog } from '#libs/event-log/adapters';
 import { SystemClock, SystemRandom } from '#libs/kernel';
 import type { TestPostgres } from '#libs/testing';
 
+import type { MemberMode } from './member.process.js';
 import { ratedMessages, startMeteringPostgres } from './metering-fixture.js';
 import { completed, keyInPartition, SampleEmitter } from './sample-events.js';
 
@@ -38,7 +39,7 @@ afterAll(async () => {
 });
 
 async function runMember(
-  mode: string,
+  mode: MemberMode,
 ): Promise<{ readonly signal: string | null; readonly output: string }> {
   const child = spawn(
     process.execPath,

@@ -11,6 +11,9 @@ import { ClickHouseUsageStore } from '#libs/usage/adapters';
 import { FaultyStore, ledgerSums, startMember, type Member } from './metering-fixture.js';
 import { PARTITIONS } from './sample-events.js';
 
+/** What the process is to do. */
+export type MemberMode = 'finish' | `kill:${number}`;
+
 const [url = '', dataDir = '', mode = ''] = process.argv.slice(2);
 const engine = new ClickHouseEngine({ target: { kind: 'embedded', dataDir }, database: 'ledger' });
 const store = new FaultyStore(new ClickHouseUsageStore(engine));

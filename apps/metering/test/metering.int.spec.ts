@@ -241,6 +241,27 @@ describe('uncertain inserts', () => {
     await eventually(async () => (await ratedMessages(second.eventLog)).length === 2);
   });
 
+  test('the late insert of an owner that only seemed dead adds nothing', async () => {
+    const first = await member();
+    let late: (() => Promise<void>) | undefined;
+    store.beforeInsert = async (key, rows) => {
+      late ??= () => store.inner.insertUsage(key, rows);
+      throw new Error('frozen');
+    };
+    store.beforeDigest = async () => {
+      throw new Error('frozen');
+    };
+    await first.eventLog.append([emitter.completed(sample(1))]);
+    await eventually(() => late !== undefined);
+    await first.stop();
+    store.beforeInsert = async () => undefined;
+    store.beforeDigest = async () => undefined;
+    const second = await member();
+    await caughtUp(second);
+    await late!();
+    expect(await ledgerSums(chdb.engine)).toEqual({ rows: 1, events: 1, chargePicoUsd: CHARGE });
+  });
+
   test('rows of a finished batch that the engine lost are put back at the next start', async () => {
     const first = await member();
     await first.eventLog.append([1, 2].map((number) => emitter.completed(sample(number))));

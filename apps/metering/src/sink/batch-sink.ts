@@ -77,7 +77,7 @@ export class BatchSink {
         await this.repair.insert(plan, plan.batchId);
       } catch (error) {
         this.warn(owned, 'an insert failed; the batch is verified', error);
-        await this.repair.run(owned, plan, plan.batchId);
+        await this.repair.run(owned, plan, plan.batchId, 'us');
       }
     }
     await this.commit(owned, plan);
@@ -114,7 +114,7 @@ export class BatchSink {
     const plan = planBatch(formed, await prices.resolve(formed.priceIds, signal));
     assert(isSameDigest(plan.digest, stored.digest), `batch ${stored.batchId} forms differently`);
     this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
-    await this.repair.run(owned, plan, stored.token);
+    await this.repair.run(owned, plan, stored.token, 'us');
   }
 
   private async plan(records: readonly LogRecord[], signal: AbortSignal): Promise<PlannedBatch> {
@@ -139,7 +139,7 @@ export class BatchSink {
     } else {
       assert(isSameDigest(plan.digest, stored.digest), `batch ${plan.batchId} forms differently`);
     }
-    await this.repair.run(owned, plan, stored.token);
+    await this.repair.run(owned, plan, stored.token, 'another');
     await this.commit(owned, plan);
   }
 

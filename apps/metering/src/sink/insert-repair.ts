@@ -38,11 +38,19 @@ export class InsertRepair {
 
   /**
    * Compares the store with the plan until they agree, inserting or removing as needed. Looks before
-   * it inserts, and never uses a token twice.
+   * it inserts.
    * @param lastToken the token of the latest insert that may have been begun
+   * @param begunBy `another`: an owner that only seems dead may still insert under the token. If no
+   *   row is there, that token is used first, so that the store drops the late insert; it may have
+   *   been used up without leaving rows, hence the next round looks again.
    * @throws AppError `metering.insert_unverified` when they do not agree after some rounds
    */
-  async run(owned: OwnedPartition, plan: PlannedBatch, lastToken: string): Promise<void> {
+  async run(
+    owned: OwnedPartition,
+    plan: PlannedBatch,
+    lastToken: string,
+    begunBy: 'us' | 'another',
+  ): Promise<void> {
     const { usageStore, metrics } = this.parts;
     const { batchId, table } = plan;
     let token = lastToken;
@@ -57,8 +65,11 @@ export class InsertRepair {
         await usageStore.deleteBatch(table, batchId);
         continue;
       }
-      token = nextToken(batchId, token, missing.some);
-      await this.parts.noteToken(owned, batchId, token);
+      const reuses = round === 0 && begunBy === 'another' && missing.some === undefined;
+      if (!reuses) {
+        token = nextToken(batchId, token, missing.some);
+        await this.parts.noteToken(owned, batchId, token);
+      }
       try {
         const some = missing.some === undefined ? undefined : new Set(missing.some);
         await this.insert(plan, token, some);
