@@ -1,3 +1,4 @@
+export * from './definitions/index.js';
 export * from './postgres/applied-batch.query.js';
 export * from './postgres/budget-outbox.js';
 export * from './postgres/budget-reconciler.js';

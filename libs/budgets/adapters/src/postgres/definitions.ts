@@ -15,6 +15,10 @@ import { lockSpend } from './subject-spend.query.js';
 
 /** Longest subject id, characters; the column's own bound. */
 const MAX_SUBJECT_CHARS = 255;
+/** Largest limit, pUSD ($1e18); the control plane allows far less, the column far more. */
+const MAX_LIMIT_PICO_USD = 10n ** 30n;
+/** Most thresholds of a budget. */
+const MAX_THRESHOLDS = 10;
 
 /**
  * Checks what no account could keep.
@@ -34,8 +38,8 @@ export function validateDefinition(definition: BudgetDefinitionInput): void {
   const faults = [
     parseUuid(budgetId) !== budgetId && 'budgetId',
     (subjectId.length < 1 || subjectId.length > MAX_SUBJECT_CHARS) && 'subjectId',
-    limitPicoUsd < 0n && 'limitPicoUsd',
-    !thresholds.every((share) => share > 0 && share <= 1) && 'thresholds',
+    (limitPicoUsd < 0n || limitPicoUsd > MAX_LIMIT_PICO_USD) && 'limitPicoUsd',
+    (thresholds.length > MAX_THRESHOLDS || !thresholds.every(isShare)) && 'thresholds',
     !(Number.isInteger(rev) && rev >= 0 && rev < 2 ** 31) && 'rev',
   ].filter((fault) => fault !== false);
   if (faults.length === 0) return;
@@ -46,6 +50,10 @@ export function validateDefinition(definition: BudgetDefinitionInput): void {
     internalMessage: `budget definition with faulty ${faults.join(', ')}`,
     details: { fields: faults },
   });
+}
+
+function isShare(threshold: number): boolean {
+  return threshold > 0 && threshold <= 1;
 }
 
 /**

@@ -17,6 +17,8 @@ const MAX_HOLDS_PER_CALL = 10_000;
 const MAX_HOLD_ID_CHARS = 100;
 const MAX_EMITTER_ID_CHARS = 64;
 const MAX_SUBJECTS = 8;
+/** Largest single hold, pUSD ($1e18): sums of a batch stay within the columns. */
+const MAX_WANT_PICO_USD = 10n ** 30n;
 
 /** @throws AppError `budget.invalid_hold` when the call is out of bounds */
 export function validateHolds(call: HoldCall): void {
@@ -29,6 +31,7 @@ export function validateHolds(call: HoldCall): void {
     if (typeof wantPicoUsd !== 'bigint' || typeof leastPicoUsd !== 'bigint') {
       throw invalid('wantPicoUsd');
     }
+    if (wantPicoUsd > MAX_WANT_PICO_USD) throw invalid('wantPicoUsd');
     if (leastPicoUsd <= 0n || leastPicoUsd > wantPicoUsd) throw invalid('leastPicoUsd');
   }
 }

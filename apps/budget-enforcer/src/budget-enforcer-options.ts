@@ -1,0 +1,15 @@
+import type { EventLog } from '#libs/event-log/core';
+import type { Database } from '#libs/platform/postgres';
+import type { RpcHost, RpcTransport } from '#libs/platform/rpc';
+import type { Runtime } from '#libs/platform/telemetry';
+
+/** What the process gives to the budget guard; all of it is built and closed outside. */
+export interface BudgetEnforcerOptions {
+  readonly runtime: Runtime;
+  readonly rpc: RpcTransport;
+  /** Where the service `budget` is offered. */
+  readonly host: RpcHost;
+  readonly eventLog: EventLog;
+  /** Pool with the role and the search path of schema `budget`; at least 8 connections. */
+  readonly database: Database;
+}

@@ -1,0 +1,88 @@
+import { Module, type DynamicModule, type FactoryProvider } from '@nestjs/common';
+
+import { BudgetOutbox, BudgetReconciler, PostgresBudgetAuthority } from '#libs/budgets/adapters';
+import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, BudgetAuthority } from '#libs/budgets/core';
+import { OutboxRelay, OutboxWriter, PartitionPositions } from '#libs/platform/postgres';
+import { rpcService } from '#libs/platform/rpc';
+
+import { BudgetAlarms } from './budget-alarms.js';
+import { BudgetBackground } from './budget-background.js';
+import type { BudgetEnforcerOptions } from './budget-enforcer-options.js';
+import { BudgetMetrics } from './budget-metrics.js';
+import { ApplyControlBatch } from './consumers/apply-control-batch.use-case.js';
+import { ApplyRatedBatch } from './consumers/apply-rated-batch.use-case.js';
+import { BudgetLogController } from './consumers/budget-log.controller.js';
+import type { ConsumptionParts } from './consumers/log-consumption.js';
+import { ReconcilerWorker } from './jobs/reconciler.worker.js';
+
+/** The budget guard: accounts, holds, settlement, announcements. */
+@Module({})
+export class BudgetEnforcerModule {
+  /**
+   * The module on the engines it is given. It offers the RPC service `budget`, registers the
+   * readiness checks `budget.database` and `budget.settlement`, and works in the background from
+   * bootstrap to shutdown.
+   */
+  static register(options: BudgetEnforcerOptions): DynamicModule {
+    const { runtime, database, host } = options;
+    const alarms = new BudgetAlarms(runtime.clock);
+    runtime.health.register('budget.database', async () => {
+      await database.query('SELECT 1');
+    });
+    runtime.health.register('budget.settlement', async () => alarms.check());
+    const metrics = new BudgetMetrics(runtime.metrics);
+    const writer = new OutboxWriter();
+    const outbox = new BudgetOutbox(writer, runtime.clock, runtime.random);
+    const authority = new PostgresBudgetAuthority({ database, outbox, observer: metrics });
+    host.expose(rpcService(BUDGET_SERVICE, authority, BUDGET_AUTHORITY_METHODS));
+    const parts = { database, positions: new PartitionPositions(), metrics, alarms };
+    return {
+      module: BudgetEnforcerModule,
+      controllers: [BudgetLogController],
+      providers: [
+        { provide: BudgetAuthority, useValue: authority },
+        ...consumerProviders(parts, outbox),
+        backgroundProvider(options, parts, outbox, writer),
+      ],
+    };
+  }
+}
+
+function consumerProviders(parts: ConsumptionParts, outbox: BudgetOutbox): FactoryProvider[] {
+  return [
+    { provide: ApplyRatedBatch, useFactory: () => new ApplyRatedBatch(parts, outbox) },
+    { provide: ApplyControlBatch, useFactory: () => new ApplyControlBatch(parts, outbox) },
+  ];
+}
+
+function backgroundProvider(
+  options: BudgetEnforcerOptions,
+  parts: ConsumptionParts,
+  outbox: BudgetOutbox,
+  writer: OutboxWriter,
+): FactoryProvider {
+  const { database, eventLog, runtime } = options;
+  const { clock, logger, random } = runtime;
+  return {
+    provide: BudgetBackground,
+    useFactory: () =>
+      new BudgetBackground(
+        new ReconcilerWorker({
+          reconciler: new BudgetReconciler(database, outbox),
+          database,
+          clock,
+          logger,
+          metrics: parts.metrics,
+          alarms: parts.alarms,
+        }),
+        new OutboxRelay({
+          database,
+          service: 'budget-enforcer',
+          writer,
+          append: (records) => eventLog.append(records),
+          random,
+          logger,
+        }),
+      ),
+  };
+}

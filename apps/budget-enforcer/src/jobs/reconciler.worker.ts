@@ -1,0 +1,65 @@
+import { pruneBudget, readStanding, type BudgetReconciler } from '#libs/budgets/adapters';
+import { delay, messageOf, type Clock } from '#libs/kernel';
+import type { Database } from '#libs/platform/postgres';
+import type { Logger } from '#libs/platform/telemetry';
+
+import type { BudgetAlarms } from '../budget-alarms.js';
+import type { BudgetMetrics } from '../budget-metrics.js';
+
+/** Pause between looks, milliseconds: a block that everything else missed is set within two. */
+const PASS_EVERY_MS = 1_000;
+/** Pause between deletions of old rows, milliseconds. */
+const PRUNE_EVERY_MS = 600_000;
+
+/** What the worker is built from. */
+export interface ReconcilerWorkerParts {
+  readonly reconciler: BudgetReconciler;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly logger: Pick<Logger, 'warn'>;
+  readonly metrics: BudgetMetrics;
+  readonly alarms: BudgetAlarms;
+}
+
+/** Looks once a second, in every instance; a failed pass is made again by the next one. */
+export class ReconcilerWorker {
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+  private prunedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly parts: ReconcilerWorkerParts) {}
+
+  /** Starts looking in the background. */
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Finishes the pass in hand. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      try {
+        await this.pass();
+      } catch (error) {
+        this.parts.logger.warn({ reason: messageOf(error) }, 'budget reconciler will try again');
+      }
+      await delay(PASS_EVERY_MS, this.stopping.signal);
+    }
+  }
+
+  private async pass(): Promise<void> {
+    const { reconciler, database, clock, metrics, alarms } = this.parts;
+    const { corrected } = await reconciler.execute();
+    metrics.corrected(corrected);
+    const standing = await readStanding(database);
+    metrics.standing(standing);
+    alarms.looked(standing);
+    if (clock.monotonicMs() - this.prunedAtMs < PRUNE_EVERY_MS) return;
+    await pruneBudget(database);
+    this.prunedAtMs = clock.monotonicMs();
+  }
+}
