@@ -46,11 +46,6 @@ export class HoldBatcher {
     });
   }
 
-  /** Holds that wait for a transaction now. */
-  get depth(): number {
-    return this.waitingHolds;
-  }
-
   private async run(): Promise<void> {
     if (this.isRunning) return;
     this.isRunning = true;
