@@ -55,6 +55,7 @@ describe('event log in PostgreSQL', () => {
     await harness.breakSessions();
     await log.append(records(topic, 0, 2));
     await until('the next records', () => seen.length === 4);
+    expect(seen).toEqual([0n, 1n, 2n, 3n]);
     await subscription.stop();
   });
 
@@ -82,6 +83,7 @@ describe('event log in PostgreSQL', () => {
       () => first.assigned().length + second.assigned().length === 1,
       2_000,
     );
+    expect([...first.assigned(), ...second.assigned()]).toEqual([`${topic}/0`]);
     await Promise.all([first.stop(), second.stop()]);
   });
 });

@@ -153,7 +153,9 @@ function describeBounds(harness: () => EventLogHarness): void {
   test('an append that names an unknown partition appends nothing', async () => {
     const log = await harness().open();
     const topic = await harness().createTopic(1);
-    await expect(log.append([record(topic, 0, 'a'), record(topic, 9, 'b')])).rejects.toThrow();
+    await expect(log.append([record(topic, 0, 'a'), record(topic, 9, 'b')])).rejects.toMatchObject({
+      code: 'event_log.unknown_topic',
+    });
     expect(await log.bounds(topic, 0)).toEqual({ earliest: 0n, next: 0n });
   });
 }

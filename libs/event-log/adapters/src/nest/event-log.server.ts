@@ -1,4 +1,4 @@
-import type { INestApplication } from '@nestjs/common';
+import type { INestApplication, INestMicroservice } from '@nestjs/common';
 import { Catch, type RpcExceptionFilter } from '@nestjs/common';
 import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import { isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
@@ -110,11 +110,24 @@ class PassOnFilter implements RpcExceptionFilter {
   }
 }
 
+/** Steps that Nest itself does at once when it connects a microservice, before filters can be set. */
+interface DeferredMicroservice extends INestMicroservice {
+  registerListeners(): void;
+  setIsInitialized(isInitialized: boolean): void;
+  setIsInitHookCalled(isInitHookCalled: boolean): void;
+}
+
 /**
- * Adds a server to an application. `app.startAllMicroservices()` starts it; stop it with
- * `server.close()` before the application closes what the handlers use.
+ * Adds a server to an application whose modules are loaded. `app.startAllMicroservices()` starts
+ * it; stop it with `server.close()` before the application closes what the handlers use.
  */
 export function connectEventLog(app: INestApplication, server: EventLogServer): void {
-  const microservice = app.connectMicroservice({ strategy: server }, { inheritAppConfig: false });
+  const microservice = app.connectMicroservice(
+    { strategy: server },
+    { inheritAppConfig: false, deferInitialization: true },
+  ) as DeferredMicroservice;
   microservice.useGlobalFilters(new PassOnFilter());
+  microservice.registerListeners();
+  microservice.setIsInitialized(true);
+  microservice.setIsInitHookCalled(true);
 }

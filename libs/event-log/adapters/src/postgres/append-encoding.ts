@@ -45,7 +45,8 @@ export function encodeAppend(records: readonly LogRecordInput[]): EncodedAppend 
   }
   if (size > MAX_APPEND_BYTES) throw tooLarge(size);
   const blob = pack(records, headerTexts, lengths, size);
-  return { topics, partitions, targets: `{${targets}}`, lengths: `{${lengths}}`, blob };
+  const [targetList, lengthList] = [targets.join(), lengths.join()];
+  return { topics, partitions, targets: `{${targetList}}`, lengths: `{${lengthList}}`, blob };
 }
 
 function pack(

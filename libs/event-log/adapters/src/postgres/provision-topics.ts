@@ -26,7 +26,9 @@ export async function provisionTopics(url: string, topics: TopicPartitions): Pro
   });
   try {
     await database.transaction(async (tx) => {
-      for (const [topic, count] of Object.entries(topics).toSorted()) {
+      // One order for everybody, so that two processes do not wait for each other.
+      for (const topic of Object.keys(topics).toSorted()) {
+        const count = topics[topic]!;
         const { rowCount } = await tx.query(
           'INSERT INTO log_topic (topic, partitions) VALUES ($1, $2) ON CONFLICT DO NOTHING',
           [topic, count],

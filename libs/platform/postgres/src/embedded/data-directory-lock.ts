@@ -45,12 +45,8 @@ export class DataDirectoryLock {
 }
 
 function isBusy(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'errcode' in error &&
-    typeof error.errcode === 'number' &&
-    (error.errcode & 0xff) === SQLITE_BUSY
-  );
+  const code = (error as { readonly errcode?: unknown } | null)?.errcode;
+  return typeof code === 'number' && (code & 0xff) === SQLITE_BUSY;
 }
 
 function inUse(dataDir: string, pidFile: string, cause: unknown): AppError {
