@@ -184,12 +184,12 @@ describe('database', () => {
   });
 
   test('a connection that breaks inside a transaction is thrown away', async () => {
-    const budget = open('budget');
-    const work = budget.transaction((tx) =>
+    const owner = open(null);
+    const work = owner.transaction((tx) =>
       tx.query('SELECT pg_terminate_backend(pg_backend_pid())'),
     );
     await expect(work).rejects.toThrow('terminating connection');
-    expect((await budget.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    expect((await owner.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   });
 });
 
