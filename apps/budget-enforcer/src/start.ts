@@ -1,10 +1,6 @@
-import 'reflect-metadata';
-import type { FastifyInstance } from 'fastify';
-
 import { PostgresEventLog } from '#libs/event-log/adapters';
-import { messageOf } from '#libs/kernel';
-import { ConfigError, EXIT_CONFIG, loadConfig, processEnvironment } from '#libs/platform/config';
-import { createHttpApp } from '#libs/platform/http';
+import { loadConfig, processEnvironment } from '#libs/platform/config';
+import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
 import { HttpRpcTransport, registerRpcRoutes, RpcServices } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
@@ -18,33 +14,22 @@ const MAX_CONNECTIONS = 20;
 /** This service calls no other; the bound is a formality. */
 const RPC_TIMEOUT_MS = 2_000;
 
-/**
- * Runs the budget guard until SIGINT or SIGTERM. Exit codes: 0 stopped, 1 could not start, 2 faulty
- * configuration.
- */
-export async function run(): Promise<void> {
-  try {
-    const config = loadConfig(BudgetEnforcerConfig, processEnvironment());
-    await serve(config);
-  } catch (error) {
-    process.stderr.write(`budget-enforcer: ${messageOf(error)}\n`);
-    process.exitCode = error instanceof ConfigError ? EXIT_CONFIG : 1;
-  }
+/** Runs the budget guard as a process of its own. */
+export function run(): Promise<void> {
+  return runService('budget-enforcer', () =>
+    budgetProcess(loadConfig(BudgetEnforcerConfig, processEnvironment())),
+  );
 }
 
-async function serve(config: BudgetEnforcerConfig): Promise<void> {
-  const { databaseUrl, logLevel, logPartitions, metricsToken, serviceSecret } = config;
-  const runtime = createRuntime({
-    service: 'budget-enforcer',
-    partitions: logPartitions,
-    logLevel,
-  });
+function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
+  const { databaseUrl, logLevel, logPartitions: partitions, metricsToken, serviceSecret } = config;
+  const runtime = createRuntime({ service: 'budget-enforcer', partitions, logLevel });
   const database = new Database({
     url: databaseUrl,
     schema: 'budget',
     applicationName: 'tollgate-budget-enforcer',
     maxConnections: MAX_CONNECTIONS,
-    onIdleError: (error) => runtime.logger.warn({ reason: error.message }, 'connection lost'),
+    onIdleError: (error) => runtime.logger.warn({ reason: error.message }, 'a connection broke'),
   });
   const { clock, random } = runtime;
   const eventLog = new PostgresEventLog({ database, clock, random });
@@ -55,35 +40,13 @@ async function serve(config: BudgetEnforcerConfig): Promise<void> {
   });
   const host = new RpcServices();
   const options = { runtime, rpc, host, eventLog, database };
-  const app = await createHttpApp(BudgetEnforcerModule.register(options), runtime, {
-    serviceName: 'budget-enforcer',
-    adminApiKey: null,
-    metricsToken,
-  });
-  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
-  registerRpcRoutes(fastify, host, serviceSecret);
-  const consumer = budgetEnforcerConsumer(app, options);
-  await app.startAllMicroservices();
-  await app.listen(config.port, config.host);
-  process.stdout.write(`budget-enforcer listening on ${await app.getUrl()}\n`);
-  stopOnSignal(async () => {
-    runtime.health.drain();
-    await consumer.close();
-    await app.close();
-    await eventLog.close();
-    await rpc.close();
-    await database.close();
-  });
-}
-
-function stopOnSignal(stop: () => Promise<void>): void {
-  let stopping: Promise<void> | undefined;
-  const onSignal = (): void => {
-    stopping ??= stop().catch((error: unknown) => {
-      process.stderr.write(`budget-enforcer: ${messageOf(error)}\n`);
-      process.exitCode = 1;
-    });
+  return {
+    runtime,
+    config,
+    module: BudgetEnforcerModule.register(options),
+    operational: { serviceName: 'budget-enforcer', adminApiKey: null, metricsToken },
+    routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),
+    connect: (app) => budgetEnforcerConsumer(app, options),
+    close: [() => eventLog.close(), () => rpc.close(), () => database.close()],
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
 }

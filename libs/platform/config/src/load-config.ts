@@ -88,7 +88,7 @@ export function describeConfig(config: object): Record<string, string> {
   return Object.fromEntries(
     variables.map((variable) => {
       const value: unknown = Reflect.get(config, variable.property);
-      return [variable.name, variable.isSecret ? fingerprint(value) : String(value ?? '')];
+      return [variable.name, variable.isSecret ? fingerprint(value) : shown(value)];
     }),
   );
 }
@@ -96,4 +96,8 @@ export function describeConfig(config: object): Record<string, string> {
 function fingerprint(value: unknown): string {
   if (typeof value !== 'string') return '';
   return `sha256:${createHash('sha256').update(value).digest('hex').slice(0, 8)}`;
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? '');
 }

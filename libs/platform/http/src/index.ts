@@ -6,3 +6,4 @@ export * from './operational.routes.js';
 export * from './operator-credential.js';
 export * from './strict-json.js';
 export * from './validation.pipe.js';
+export * from './service-process.js';

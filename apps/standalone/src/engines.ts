@@ -1,0 +1,140 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
+import type { EventLog } from '#libs/event-log/core';
+import { ClickHouseEngine } from '#libs/platform/clickhouse';
+import {
+  Database,
+  DataDirectoryLock,
+  EmbeddedPostgres,
+  migratePostgres,
+  type SchemaName,
+} from '#libs/platform/postgres';
+import type { Runtime } from '#libs/platform/telemetry';
+import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
+import { POSTGRES_MIGRATIONS } from '#migrations';
+
+import type { StandaloneConfig } from './standalone.config.js';
+import type { Steps } from './steps.js';
+
+/** Connections per service; together below the embedded server's 80. */
+const CONNECTIONS: Readonly<Record<'auth' | 'proxy' | 'metering' | 'budget', number>> = {
+  auth: 6,
+  proxy: 4,
+  metering: 12,
+  budget: 12,
+};
+
+/** The engines of one installation, open. */
+export interface Engines {
+  /** URL of the PostgreSQL in use, with its password. */
+  readonly databaseUrl: string;
+  readonly databases: Readonly<Record<keyof typeof CONNECTIONS, Database>>;
+  readonly eventLog: EventLog;
+  readonly usageStore: ClickHouseUsageStore;
+  readonly usageReader: ClickHouseUsageReader;
+  /** Closes everything; the embedded PostgreSQL stops last. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens PostgreSQL (embedded unless `DATABASE_URL`), the event log in it, and ClickHouse (embedded
+ * unless `CLICKHOUSE_URL`), each brought to its current schema.
+ * @throws AppError whose message is one line that says what to do
+ */
+export async function openEngines(
+  config: StandaloneConfig,
+  dataDir: string,
+  runtime: Runtime,
+  lock: DataDirectoryLock,
+  steps: Steps,
+): Promise<Engines> {
+  const postgres = await openPostgres(config, dataDir, runtime, lock, steps);
+  try {
+    const { databaseUrl } = postgres;
+    await steps.run('PostgreSQL schema', () => prepare(databaseUrl, runtime));
+    const databases = openDatabases(databaseUrl, runtime);
+    const { clock, random } = runtime;
+    const eventLog = new PostgresEventLog({ database: databases.metering, clock, random });
+    const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
+    const usageStore = new ClickHouseUsageStore(engine);
+    const usageReader = new ClickHouseUsageReader(engine);
+    await steps.run(config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse', () =>
+      usageStore.migrate(),
+    );
+    const close = async (): Promise<void> => {
+      await eventLog.close();
+      await usageReader.close();
+      await usageStore.close();
+      await Promise.all(Object.values(databases).map((database) => database.close()));
+      await postgres.stop();
+    };
+    return { databaseUrl, databases, eventLog, usageStore, usageReader, close };
+  } catch (error) {
+    await postgres.stop();
+    throw error;
+  }
+}
+
+interface OpenPostgres {
+  readonly databaseUrl: string;
+  readonly stop: () => Promise<void>;
+}
+
+async function openPostgres(
+  config: StandaloneConfig,
+  dataDir: string,
+  { clock, random, logger }: Runtime,
+  lock: DataDirectoryLock,
+  steps: Steps,
+): Promise<OpenPostgres> {
+  if (config.databaseUrl !== null) {
+    return { databaseUrl: config.databaseUrl, stop: async () => undefined };
+  }
+  const server = await steps.run('PostgreSQL (embedded)', () =>
+    EmbeddedPostgres.start({
+      dataDir,
+      clock,
+      random,
+      lock,
+      onUnexpectedExit: (reason) => {
+        logger.fatal({ reason }, 'the embedded PostgreSQL ended; start again to go on');
+        process.exit(1);
+      },
+    }),
+  );
+  return { databaseUrl: server.url, stop: () => server.stop() };
+}
+
+async function prepare(url: string, runtime: Runtime): Promise<void> {
+  await migratePostgres({ url, migrations: POSTGRES_MIGRATIONS, logger: runtime.logger });
+  await provisionTopics(url, productTopics(runtime.partitions));
+}
+
+function openDatabases(url: string, { logger }: Runtime): Engines['databases'] {
+  const open = (schema: SchemaName & keyof typeof CONNECTIONS): Database =>
+    new Database({
+      url,
+      schema,
+      applicationName: `tollgate-${schema}`,
+      maxConnections: CONNECTIONS[schema],
+      onIdleError: (error) => logger.warn({ reason: error.message }, 'a connection broke'),
+    });
+  return {
+    auth: open('auth'),
+    proxy: open('proxy'),
+    metering: open('metering'),
+    budget: open('budget'),
+  };
+}
+
+function clickHouseTarget(
+  config: StandaloneConfig,
+  dataDir: string,
+): { kind: 'server'; url: string } | { kind: 'embedded'; dataDir: string } {
+  if (config.clickhouseUrl !== null) return { kind: 'server', url: config.clickhouseUrl };
+  const folder = join(dataDir, 'clickhouse');
+  mkdirSync(folder, { recursive: true });
+  return { kind: 'embedded', dataDir: folder };
+}

@@ -1,0 +1,173 @@
+import 'reflect-metadata';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import { loadCatalog } from '#apps/auth';
+import { startSimulator } from '#apps/simulator';
+import { messageOf, SystemClock } from '#libs/kernel';
+import type { ServedCatalog } from '#libs/keys/core';
+import {
+  ConfigError,
+  EXIT_CONFIG,
+  loadConfig,
+  processEnvironment,
+  projectRoot,
+} from '#libs/platform/config';
+import { DataDirectoryLock } from '#libs/platform/postgres';
+import { createRuntime, type Runtime } from '#libs/platform/telemetry';
+
+import { openEngines, type Engines } from './engines.js';
+import { quickstartKey, quickstartText } from './quickstart.js';
+import { loadSecrets, type Secrets } from './secrets.js';
+import { createServices } from './services.js';
+import { StandaloneConfig } from './standalone.config.js';
+import { Steps } from './steps.js';
+
+/** Longest clean-up at shutdown after the requests have drained, milliseconds. */
+const CLEANUP_MS = 30_000;
+
+/**
+ * Runs the whole product in this process until SIGINT or SIGTERM; a second signal ends it at once.
+ * Exit codes: 0 stopped, 1 could not start or stop, 2 faulty configuration.
+ */
+export async function run(): Promise<void> {
+  const steps = new Steps(new SystemClock());
+  try {
+    const config = loadConfig(StandaloneConfig, processEnvironment(), { ownPrefixes: ['SPOOL_'] });
+    const stop = await start(config, steps);
+    stopOnSignal(stop, config.drainSeconds * 1_000 + CLEANUP_MS, steps);
+  } catch (error) {
+    process.stderr.write(`tollgate: ${messageOf(error)}\n`);
+    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+  }
+}
+
+async function start(config: StandaloneConfig, steps: Steps): Promise<() => Promise<void>> {
+  const dataDir = resolve(config.dataDir);
+  mkdirSync(dataDir, { recursive: true });
+  const runtime = createRuntime({
+    service: 'llm-gateway',
+    partitions: config.logPartitions,
+    logLevel: config.logLevel,
+  });
+  const lock = DataDirectoryLock.acquire(dataDir);
+  const { secrets, isNewAdminKey } = loadSecrets(dataDir, config, runtime.random);
+  const closers: (() => Promise<void> | void)[] = [() => lock.release()];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.toReversed()) await close();
+    closers.length = 0;
+  };
+  try {
+    const catalog = await openCatalog(config, dataDir, runtime, closers);
+    const engines = await openEngines(config, dataDir, runtime, lock, steps);
+    closers.push(() => engines.close());
+    const url = await serve(
+      { config, dataDir, runtime, secrets, engines, catalog, closers },
+      steps,
+    );
+    writeFacts(dataDir, url, engines.databaseUrl);
+    closers.push(() => rmSync(factsFile(dataDir), { force: true }));
+    const key = await quickstartKey(url, dataDir, secrets);
+    welcome(steps, config, url, { key, adminKey: isNewAdminKey ? secrets.ADMIN_API_KEY : null });
+    return closeAll;
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function openCatalog(
+  config: StandaloneConfig,
+  dataDir: string,
+  { clock }: Runtime,
+  closers: (() => Promise<void> | void)[],
+): Promise<ServedCatalog> {
+  const file = config.catalogFile ?? join(projectRoot(), 'catalog', 'default.json');
+  let simulatorUrl = config.simulatorUrl;
+  if (simulatorUrl === null) {
+    const logFile = join(dataDir, 'simulator.jsonl');
+    const simulator = await startSimulator({ host: '127.0.0.1', port: 0, logFile, clock });
+    closers.push(() => simulator.close());
+    simulatorUrl = simulator.url;
+  }
+  return loadCatalog(file, { SIMULATOR_URL: simulatorUrl });
+}
+
+interface ServeInput {
+  readonly config: StandaloneConfig;
+  readonly dataDir: string;
+  readonly runtime: Runtime;
+  readonly secrets: Secrets;
+  readonly engines: Engines;
+  readonly catalog: ServedCatalog;
+  readonly closers: (() => Promise<void> | void)[];
+}
+
+/** Starts the services and listens. @returns the address */
+async function serve(input: ServeInput, steps: Steps): Promise<string> {
+  const { config, dataDir, runtime, secrets, engines, catalog, closers } = input;
+  const services = await createServices({
+    config,
+    secrets,
+    runtime,
+    engines,
+    catalog,
+    priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
+    spoolDir: join(dataDir, 'spool'),
+    credentials: processEnvironment(),
+  });
+  closers.push(() => services.close());
+  await steps.run('services', async () => {
+    await services.app.init();
+    await services.app.startAllMicroservices();
+    await services.app.listen(config.port, config.host);
+  });
+  return services.app.getUrl();
+}
+
+function factsFile(dataDir: string): string {
+  return join(dataDir, 'standalone.json');
+}
+
+/** Tells the command line and operators where things are; readable by the owner alone. */
+function writeFacts(dataDir: string, url: string, databaseUrl: string): void {
+  const facts = JSON.stringify({ url, pid: process.pid, databaseUrl }, null, 2);
+  writeFileSync(factsFile(dataDir), `${facts}\n`, { mode: 0o600 });
+}
+
+function welcome(
+  steps: Steps,
+  config: StandaloneConfig,
+  url: string,
+  keys: { readonly key: string; readonly adminKey: string | null },
+): void {
+  steps.say(`\nTollgate is ready at ${url} (data in ${config.dataDir})`);
+  if (keys.adminKey !== null) {
+    steps.say(`\nOperator key, shown this once (kept in ${config.dataDir}/secrets.json):`);
+    steps.say(`\n  ${keys.adminKey}`);
+  }
+  if (config.catalogFile === null) steps.say(quickstartText(url, keys.key, 'simulator-mini'));
+  steps.say('Ctrl-C stops; the next start finds everything again.');
+}
+
+function stopOnSignal(stop: () => Promise<void>, patienceMs: number, steps: Steps): void {
+  let isStopping = false;
+  const onSignal = (): void => {
+    if (isStopping) process.exit(1);
+    isStopping = true;
+    steps.say('\nStopping: running requests may finish; once more to end at once.');
+    setTimeout(() => {
+      process.stderr.write(`tollgate: not stopped within ${patienceMs} ms\n`);
+      process.exit(1);
+    }, patienceMs).unref();
+    stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`tollgate: ${messageOf(error)}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+}

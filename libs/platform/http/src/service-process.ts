@@ -1,0 +1,77 @@
+import type { DynamicModule } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyInstance } from 'fastify';
+
+import { messageOf } from '#libs/kernel';
+import { ConfigError, describeConfig, EXIT_CONFIG } from '#libs/platform/config';
+import type { Runtime } from '#libs/platform/telemetry';
+
+import { createHttpApp } from './http-app.js';
+import type { OperationalOptions } from './operational.routes.js';
+
+/** What a service is as a process of its own. */
+export interface ServiceProcess {
+  readonly runtime: Runtime;
+  /** Printed at start, secrets as fingerprints. */
+  readonly config: object & { readonly host: string; readonly port: number };
+  readonly module: DynamicModule;
+  readonly operational: OperationalOptions;
+  /** Adds routes beside the module's own, before the first request. */
+  readonly routes?: (fastify: FastifyInstance) => void;
+  /** Connects the consumers of the event log; closed before the application is. */
+  readonly connect?: (app: NestFastifyApplication) => { close(): Promise<void> };
+  /** Closes what was opened for the module, in this order, after the application. */
+  readonly close: readonly (() => Promise<void>)[];
+}
+
+/**
+ * Runs a service until SIGINT or SIGTERM. Prints `<name> listening on <url>` when it serves.
+ * Exit codes: 0 stopped, 1 an engine or the port cannot be had, 2 faulty configuration.
+ */
+export async function runService(
+  name: string,
+  build: () => ServiceProcess | Promise<ServiceProcess>,
+): Promise<void> {
+  try {
+    const service = await build();
+    const stop = await serve(name, service);
+    stopOnSignal(name, stop);
+  } catch (error) {
+    process.stderr.write(`${name}: ${messageOf(error)}\n`);
+    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+  }
+}
+
+async function serve(name: string, service: ServiceProcess): Promise<() => Promise<void>> {
+  const { runtime, config } = service;
+  runtime.logger.info({ config: describeConfig(config) }, 'effective configuration');
+  const app = await createHttpApp(service.module, runtime, service.operational);
+  service.routes?.(app.getHttpAdapter().getInstance() as unknown as FastifyInstance);
+  const consumer = service.connect?.(app);
+  await app.init();
+  await app.startAllMicroservices();
+  await app.listen(config.port, config.host);
+  process.stdout.write(`${name} listening on ${await app.getUrl()}\n`);
+  return async () => {
+    runtime.health.drain();
+    await consumer?.close();
+    await app.close();
+    for (const close of service.close) await close();
+  };
+}
+
+function stopOnSignal(name: string, stop: () => Promise<void>): void {
+  let stopping: Promise<void> | undefined;
+  const onSignal = (): void => {
+    if (stopping !== undefined) process.exit(1);
+    stopping = stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`${name}: ${messageOf(error)}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+}
