@@ -4,14 +4,14 @@ import { connectEventLog, EventLogServer } from '#libs/event-log/adapters';
 import { messageOf } from '#libs/kernel';
 import { PartitionPositions } from '#libs/platform/postgres';
 
-import type { AuthOptions } from '../auth-options.js';
-import { AUTH_LOG } from './control.consumer.js';
+import type { AuthOptions } from './auth-options.js';
+import { AUTH_LOG } from './consumers/control.consumer.js';
 
 /**
  * Adds auth's consumption of the event log (group `auth`) to an application;
  * `app.startAllMicroservices()` starts it, `close()` of the result stops it before the database closes.
  */
-export function connectAuthConsumer(app: INestApplication, options: AuthOptions): EventLogServer {
+export function authConsumer(app: INestApplication, options: AuthOptions): EventLogServer {
   const { database, eventLog, runtime } = options;
   const positions = new PartitionPositions();
   const server = new EventLogServer({
