@@ -12,6 +12,8 @@ import {
   type SchemaName,
 } from '#libs/platform/postgres';
 import type { Runtime } from '#libs/platform/telemetry';
+import { UndiciTransport } from '#libs/providers/adapters';
+import { SqliteSpool } from '#libs/spool/adapters';
 import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
@@ -34,6 +36,8 @@ export interface Engines {
   readonly eventLog: EventLog;
   readonly usageStore: ClickHouseUsageStore;
   readonly usageReader: ClickHouseUsageReader;
+  readonly spool: SqliteSpool;
+  readonly transport: UndiciTransport;
   /** Closes everything; the embedded PostgreSQL stops last. */
   close(): Promise<void>;
 }
@@ -63,14 +67,27 @@ export async function openEngines(
     await steps.run(config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse', () =>
       usageStore.migrate(),
     );
+    const spool = await SqliteSpool.open({
+      directory: join(dataDir, 'spool'),
+      ack: config.spoolAck,
+      clock,
+      random,
+      logger: runtime.logger,
+    });
+    const transport = new UndiciTransport();
     const close = async (): Promise<void> => {
+      await transport.close();
+      await spool.close();
       await eventLog.close();
       await usageReader.close();
       await usageStore.close();
       await Promise.all(Object.values(databases).map((database) => database.close()));
       await postgres.stop();
     };
-    return { databaseUrl, databases, eventLog, usageStore, usageReader, close };
+    return {
+      ...{ databaseUrl, databases, eventLog, usageStore, usageReader, spool, transport },
+      close,
+    };
   } catch (error) {
     await postgres.stop();
     throw error;

@@ -1,12 +1,12 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
 import { authConsumer, AuthModule, ORGANISATION_ID, type AuthOptions } from '#apps/auth';
 import { budgetEnforcerConsumer, BudgetEnforcerModule } from '#apps/budget-enforcer';
 import { meteringConsumer, MeteringModule, type MeteringOptions } from '#apps/metering';
-import { proxyConsumer, ProxyModule, type ProxyOptions } from '#apps/proxy';
+import { proxyConsumer, ProxyLifecycle, ProxyModule, type ProxyOptions } from '#apps/proxy';
 import { ReportingModule } from '#apps/reporting';
 import { parsePeppers, type ServedCatalog } from '#libs/keys/core';
+import type { Environment } from '#libs/platform/config';
 import { createHttpApp } from '#libs/platform/http';
 import { LocalRpc } from '#libs/platform/rpc';
 import type { Runtime } from '#libs/platform/telemetry';
@@ -26,14 +26,14 @@ export interface ServicesInput {
   readonly engines: Engines;
   readonly catalog: ServedCatalog;
   readonly priceSheetsDir: string;
-  readonly spoolDir: string;
-  /** Credentials of providers by the name of their environment variable. */
-  readonly credentials: Readonly<Record<string, string | undefined>>;
+  /** Holds the credentials of providers under the names that the catalogue gives. */
+  readonly environment: Environment;
 }
 
 /** The services of a process. */
 export interface Services {
-  readonly app: NestFastifyApplication;
+  /** Starts everything and listens once the spool's recovery is done. @returns the address */
+  listen(): Promise<string>;
   /** Stops consuming, finishes what is in hand, closes the application. */
   close(): Promise<void>;
 }
@@ -75,7 +75,17 @@ export async function createServices(input: ServicesInput): Promise<Services> {
     lingerMs: METERING_LINGER_MS,
   };
   const budget = { ...shared, database: engines.databases.budget };
-  const proxy = proxyOptions(input, shared, adminApiKey, peppers);
+  let publicUrl = '';
+  const proxy: ProxyOptions = {
+    ...shared,
+    spool: engines.spool,
+    transport: engines.transport,
+    peppers,
+    adminApiKey,
+    credentialOf: (variable) => input.environment[variable] || null,
+    publicUrl: () => publicUrl,
+    drainMs: config.drainSeconds * 1_000,
+  };
   const module = StandaloneModule.register([
     AuthModule.register(auth),
     BudgetEnforcerModule.register(budget),
@@ -100,28 +110,20 @@ export async function createServices(input: ServicesInput): Promise<Services> {
     meteringConsumer(app, metering),
     proxyConsumer(app, proxy),
   ];
+  const listen = async (): Promise<string> => {
+    await app.init();
+    await app.startAllMicroservices();
+    await app.get(ProxyLifecycle, { strict: false }).ready();
+    await app.listen(config.port, config.host);
+    publicUrl = await app.getUrl();
+    return publicUrl;
+  };
   const close = async (): Promise<void> => {
+    runtime.health.drain();
     await app.close();
     await Promise.all(consumers.map((consumer) => consumer.close()));
   };
-  return { app, close };
-}
-
-function proxyOptions(
-  input: ServicesInput,
-  shared: Pick<ProxyOptions, 'runtime' | 'rpc' | 'host' | 'eventLog'>,
-  adminApiKey: string,
-  peppers: ProxyOptions['peppers'],
-): ProxyOptions {
-  return {
-    ...shared,
-    peppers,
-    adminApiKey,
-    spoolDir: input.spoolDir,
-    spoolAck: input.config.spoolAck,
-    credentials: input.credentials,
-    drainMs: input.config.drainSeconds * 1_000,
-  };
+  return { listen, close };
 }
 
 /** Whether an address is reachable from this machine only. */

@@ -61,10 +61,7 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
     const catalog = await openCatalog(config, dataDir, runtime, closers);
     const engines = await openEngines(config, dataDir, runtime, lock, steps);
     closers.push(() => engines.close());
-    const url = await serve(
-      { config, dataDir, runtime, secrets, engines, catalog, closers },
-      steps,
-    );
+    const url = await serve({ config, runtime, secrets, engines, catalog, closers }, steps);
     writeFacts(dataDir, url, engines.databaseUrl);
     closers.push(() => rmSync(factsFile(dataDir), { force: true }));
     const key = await quickstartKey(url, dataDir, secrets);
@@ -95,7 +92,6 @@ async function openCatalog(
 
 interface ServeInput {
   readonly config: StandaloneConfig;
-  readonly dataDir: string;
   readonly runtime: Runtime;
   readonly secrets: Secrets;
   readonly engines: Engines;
@@ -105,7 +101,7 @@ interface ServeInput {
 
 /** Starts the services and listens. @returns the address */
 async function serve(input: ServeInput, steps: Steps): Promise<string> {
-  const { config, dataDir, runtime, secrets, engines, catalog, closers } = input;
+  const { config, runtime, secrets, engines, catalog, closers } = input;
   const services = await createServices({
     config,
     secrets,
@@ -113,16 +109,10 @@ async function serve(input: ServeInput, steps: Steps): Promise<string> {
     engines,
     catalog,
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
-    spoolDir: join(dataDir, 'spool'),
-    credentials: processEnvironment(),
+    environment: processEnvironment(),
   });
   closers.push(() => services.close());
-  await steps.run('services', async () => {
-    await services.app.init();
-    await services.app.startAllMicroservices();
-    await services.app.listen(config.port, config.host);
-  });
-  return services.app.getUrl();
+  return steps.run('services', () => services.listen());
 }
 
 function factsFile(dataDir: string): string {
