@@ -1,0 +1,4 @@
+export * from './proxy-consumer.js';
+export * from './proxy-lifecycle.js';
+export * from './proxy-options.js';
+export * from './proxy.module.js';

@@ -1,0 +1,112 @@
+import { Counter, Gauge, type Registry } from 'prom-client';
+
+import type { AttemptStatus, RejectionReason } from '#libs/events';
+import type { Spool } from '#libs/spool/core';
+
+import type { AttemptFacts } from '../attempt/attempt-record.js';
+import type { Figures } from '../attempt/settlement.js';
+import { LabelledHistogram } from './labelled-histogram.js';
+
+/** Parts of a request's time that are ours, not the upstream's. */
+export type OverheadPhase = 'admit' | 'dispatch' | 'finish';
+
+/** Upper bounds of the overhead histogram, seconds. */
+const OVERHEAD_BUCKETS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
+
+/**
+ * Metrics of the data plane. Requests add to plain numbers in fixed places; labels are put together
+ * only when somebody reads them.
+ */
+export class ProxyMetrics {
+  private readonly requests = new Map<string, number>();
+  private readonly rejected = new Map<string, number>();
+  private readonly estimated = new Map<string, number>();
+  private readonly quarantined = new Map<string, number>();
+  private readonly overhead = new LabelledHistogram({
+    name: 'proxy_overhead_seconds',
+    help: 'Time of a request that is spent in the proxy',
+    label: 'phase',
+    values: ['admit', 'dispatch', 'finish'] satisfies OverheadPhase[],
+    bounds: OVERHEAD_BUCKETS,
+  });
+
+  constructor(registry: Registry, spool: Pick<Spool, 'depth'>) {
+    const count = (
+      name: string,
+      help: string,
+      labelNames: readonly string[],
+      from: ReadonlyMap<string, number>,
+    ): Counter =>
+      new Counter({
+        name,
+        help,
+        labelNames: [...labelNames],
+        registers: [registry],
+        collect() {
+          this.reset();
+          for (const [key, value] of from) this.labels(...key.split('\n')).inc(value);
+        },
+      });
+    const requestLabels = ['provider', 'model', 'status', 'stream'];
+    count('llm_requests_total', 'Upstream attempts by outcome', requestLabels, this.requests);
+    count('request_rejected_total', 'Requests refused before dispatch', ['reason'], this.rejected);
+    const by = ['provider', 'reason'];
+    count('usage_estimated_total', 'Attempts charged by estimate', by, this.estimated);
+    count(
+      'usage_quarantined_total',
+      'Attempts with unbelievable usage',
+      ['provider'],
+      this.quarantined,
+    );
+    this.overhead.registerIn(registry);
+    this.registerSpool(registry, spool);
+  }
+
+  /** An attempt has its durable record. @param finishMs from the answer's end to the record */
+  attemptEnded(
+    facts: AttemptFacts,
+    status: AttemptStatus,
+    figures: Figures,
+    finishMs: number,
+  ): void {
+    const provider = facts.route.provider.name;
+    add(this.requests, `${provider}\n${facts.route.model.id}\n${status}\n${facts.stream}`);
+    if (figures.provenance !== 'measured')
+      add(this.estimated, `${provider}\n${figures.provenance}`);
+    if (figures.flags.includes('usage_quarantined')) add(this.quarantined, provider);
+    this.phase('finish', finishMs);
+  }
+
+  /** A request was refused. @param reason `unknown_key` for one that makes no event */
+  requestRejected(reason: RejectionReason | 'unknown_key'): void {
+    add(this.rejected, reason);
+  }
+
+  /** Time a request spent in one of our phases, milliseconds. */
+  phase(phase: OverheadPhase, timeMs: number): void {
+    this.overhead.observe(phase, timeMs / 1_000);
+  }
+
+  private registerSpool(registry: Registry, spool: Pick<Spool, 'depth'>): void {
+    new Gauge({
+      name: 'spool_rows',
+      help: 'Events that wait for publication',
+      registers: [registry],
+      collect() {
+        this.set(spool.depth().unpublishedEvents);
+      },
+    });
+    new Gauge({
+      name: 'spool_bytes',
+      help: 'Size of the spool file',
+      registers: [registry],
+      collect() {
+        this.set(spool.depth().sizeBytes);
+      },
+    });
+  }
+}
+
+function add(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
