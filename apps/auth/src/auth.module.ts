@@ -39,6 +39,7 @@ import { IdempotentRoutes } from './http/idempotency.js';
 import { KeysController } from './http/keys.controller.js';
 import { PricingController } from './http/pricing.controller.js';
 import { TeamsController } from './http/teams.controller.js';
+import { ValidateKeyController } from './http/validate-key.controller.js';
 import { BudgetChanges } from './use-cases/budget-changes.js';
 import { ChangeKey } from './use-cases/change-key.use-case.js';
 import { ControlJournal } from './use-cases/control-journal.js';
@@ -48,6 +49,7 @@ import { LiveFigures } from './use-cases/live-figures.js';
 import { PublishPrices } from './use-cases/publish-prices.use-case.js';
 import { RotateKey } from './use-cases/rotate-key.use-case.js';
 import { CreateTeam, ReadTeams } from './use-cases/teams.use-case.js';
+import { ValidateKey } from './use-cases/validate-key.use-case.js';
 
 /** Names of the services auth asks and offers. */
 const PRICE_SERVICE = 'auth.prices';
@@ -186,6 +188,12 @@ function keyProviders({ runtime, peppers }: AuthOptions): Provider[] {
         journal: ControlJournal,
       ) => new ChangeKey(source, keys, budgets, figures, journal, clock),
     },
+    provide(
+      ValidateKey,
+      [PostgresKeyStore, LiveFigures],
+      (keys: PostgresKeyStore, figures: LiveFigures) =>
+        new ValidateKey(keys, figures, peppers, clock),
+    ),
     {
       provide: RotateKey,
       inject: [ServiceDataSource, PostgresKeyStore, LiveFigures, ControlJournal],
@@ -263,6 +271,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
         }),
       ],
       controllers: [
+        ValidateKeyController,
         KeysController,
         TeamsController,
         BudgetsController,

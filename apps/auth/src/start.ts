@@ -90,9 +90,22 @@ async function authOptions(
   const { clock, random } = runtime;
   const { adminApiKey, trustUserIdHeader, trustedProxySecret, createDefaultTeam } = config;
   return {
-    ...{ runtime, rpc, host, database, databaseUrl, peppers, catalog },
-    ...{ adminApiKey, trustUserIdHeader, trustedProxySecret, createDefaultTeam },
-    eventLog: new PostgresEventLog({ database, clock, random }),
+    runtime,
+    rpc,
+    host,
+    database,
+    databaseUrl,
+    peppers,
+    catalog,
+    adminApiKey,
+    trustUserIdHeader,
+    trustedProxySecret,
+    createDefaultTeam,
+    eventLog: new PostgresEventLog({
+      database,
+      clock,
+      random,
+    }),
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
   };
 }

@@ -40,7 +40,10 @@ describe('/teams', () => {
     const created = await auth.send('POST', '/teams', { authorization, body: team });
     expect(created.status).toBe(200);
     expect(created.body).toEqual({
-      ...{ team_id: 'test-team', team_name: 'Test Team', description: '', policy: 'test-tokens' },
+      team_id: 'test-team',
+      team_name: 'Test Team',
+      description: '',
+      policy: 'test-tokens',
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
     });
     const again = await auth.send('POST', '/teams', { authorization, body: team });
@@ -109,8 +112,17 @@ describe('/teams', () => {
     });
     const detail = await auth.send('GET', '/teams/crew', { authorization });
     expect(detail.body).toMatchObject({
-      ...{ policy: 'unlimited-policy', token_limit: null, time_window: null, key_count: 3 },
-      users: [{ user_id: 'adam', role: 'member' }, { user_id: 'zoe' }],
+      policy: 'unlimited-policy',
+      token_limit: null,
+      time_window: null,
+      key_count: 3,
+      users: [
+        {
+          user_id: 'adam',
+          role: 'member',
+        },
+        { user_id: 'zoe' },
+      ],
     });
     for (const name of detail.body['keys'] as string[]) {
       expect(name).toMatch(/^apikey-(zoe|adam)-crew-[0-9a-f]{8}$/);
@@ -135,11 +147,23 @@ describe('/api/budgets', () => {
     const created = await put({ ...target, limit_usd: '0.05' });
     expect(created.status).toBe(201);
     expect(created.body).toEqual({
-      ...{ id: created.body['id'], ...target, scope_id: dashed(id), limit_usd: '0.05' },
-      ...{ timezone: 'UTC', week_start: 'monday', thresholds: [0.8], enabled: true },
-      ...{ fail_policy: 'closed', spent_usd: '0', held_usd: '0', remaining_usd: '0.05' },
-      ...{ period_start: null, period_end: null, status: 'ok' },
-      ...{ created_at: expect.any(String), updated_at: expect.any(String) },
+      id: created.body['id'],
+      ...target,
+      scope_id: dashed(id),
+      limit_usd: '0.05',
+      timezone: 'UTC',
+      week_start: 'monday',
+      thresholds: [0.8],
+      enabled: true,
+      fail_policy: 'closed',
+      spent_usd: '0',
+      held_usd: '0',
+      remaining_usd: '0.05',
+      period_start: null,
+      period_end: null,
+      status: 'ok',
+      created_at: expect.any(String),
+      updated_at: expect.any(String),
     });
     const path = `/api/budgets/${created.body['id'] as string}`;
     const replaced = await put({ ...target, limit_usd: '0.070', thresholds: [] });
@@ -223,12 +247,13 @@ describe('/api/budgets', () => {
   test('pages cover every row once, ascending by id', async () => {
     for (let nth = 0; nth < 3; nth += 1) await createKey('pager', { max_budget: 1 });
     const seen: string[] = [];
-    let page: unknown = null;
+    let page: string | null = null;
     do {
-      const query = page === null ? '' : `&page=${String(page)}`;
-      const { body } = await auth.send('GET', `/api/budgets?limit=2${query}`, { user: 'pager' });
+      const query = page === null ? '' : `&page=${page}`;
+      const path: string = `/api/budgets?limit=2${query}`;
+      const { body }: Answer = await auth.send('GET', path, { user: 'pager' });
       seen.push(...(body['data'] as { id: string }[]).map(({ id }) => id));
-      page = body['next_page'];
+      page = body['next_page'] as string | null;
     } while (page !== null);
     expect(seen).toHaveLength(3);
     expect(seen).toEqual(seen.toSorted());
@@ -280,8 +305,11 @@ describe('prices and catalogue', () => {
     const path = '/api/billing/pricing';
     const now = await auth.send('GET', path, { user: 'anyone' });
     expect(now.body['simulator:fake-in1000-out500']).toMatchObject({
-      ...{ model_name: 'fake-in1000-out500', provider: 'simulator', currency: 'USD' },
-      ...{ input_price_per_1k: 0.001, output_price_per_1k: 0.002 },
+      model_name: 'fake-in1000-out500',
+      provider: 'simulator',
+      currency: 'USD',
+      input_price_per_1k: 0.001,
+      output_price_per_1k: 0.002,
     });
     const past = await auth.send('GET', `${path}?at=2000-01-01T00:00:00`, { user: 'anyone' });
     expect(past.body).toEqual({});

@@ -85,7 +85,12 @@ export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture
   const database = postgres.database('auth');
   const eventLog = new PostgresEventLog({ database, clock, random });
   const options: AuthOptions = {
-    ...{ runtime, rpc, host: rpc, eventLog, database, databaseUrl: postgres.url },
+    runtime,
+    rpc,
+    host: rpc,
+    eventLog,
+    database,
+    databaseUrl: postgres.url,
     peppers: PEPPERS,
     adminApiKey: given.adminApiKey === undefined ? ADMIN : given.adminApiKey,
     trustUserIdHeader: given.trustUserIdHeader ?? true,
@@ -105,11 +110,21 @@ export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture
   await app.listen(0, '127.0.0.1');
   const base = await app.getUrl();
   return {
-    ...{ postgres, runtime, rpc, eventLog, activity },
+    postgres,
+    runtime,
+    rpc,
+    eventLog,
+    activity,
     superuser: postgres.database(null),
     send: (method, path, options = {}) => send(base, method, path, options),
     control: () => readControl(eventLog),
-    stop: () => stop({ app, consumer, eventLog, postgres }),
+    stop: () =>
+      stop({
+        app,
+        consumer,
+        eventLog,
+        postgres,
+      }),
   };
 }
 

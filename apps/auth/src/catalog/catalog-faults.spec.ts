@@ -44,8 +44,11 @@ test('routes come in order, places are filled in, disabled models are not served
   ]);
   expect(served.providers).toEqual([
     {
-      ...{ name: 'p', type: 'openai', baseUrl: 'http://127.0.0.1:1/v1' },
-      ...{ credentialEnv: null, usageInStream: 'inject' },
+      name: 'p',
+      type: 'openai',
+      baseUrl: 'http://127.0.0.1:1/v1',
+      credentialEnv: null,
+      usageInStream: 'inject',
     },
   ]);
   expect(toServedCatalog(DOCUMENT, { PLACE: 'http://x' }).digest).not.toBe(served.digest);

@@ -26,7 +26,7 @@ function plainDecimal(value: number): string {
   return `${sign}0.${'0'.repeat(Number(exponent) - 1)}${whole}${fraction}`;
 }
 
-const { rawJSON } = JSON as unknown as { rawJSON(text: string): object };
+const { rawJSON } = JSON as unknown as { rawJSON(this: void, text: string): object };
 
 /** An amount as a JSON number with its exact digits, without exponent or trailing zeros. */
 export function usdJsonNumber(amountPicoUsd: PicoUsd): object {

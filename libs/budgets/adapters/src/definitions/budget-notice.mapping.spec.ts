@@ -5,8 +5,14 @@ import { readBudgetNotice } from './budget-notice.mapping.js';
 const BUDGET = '6f1d0a52-7c0f-4f0e-9a53-111111111111';
 const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 const STATE = {
-  ...{ budget_id: BUDGET, scope: 'team', subject_id: 'crew', epoch: 1, budget_rev: 2 },
-  ...{ exhausted: true, period: 'total', resets_at: null },
+  budget_id: BUDGET,
+  scope: 'team',
+  subject_id: 'crew',
+  epoch: 1,
+  budget_rev: 2,
+  exhausted: true,
+  period: 'total',
+  resets_at: null,
 };
 
 test('state events and key events say the same thing in the same form', () => {
@@ -33,12 +39,30 @@ test('other events are passed over, newer majors are not', () => {
 
 test('what is not what its type says is poison, never an exception', () => {
   for (const value of [
-    ...[null, 7, [], {}, { ...STATE, budget_id: 'x' }, { ...STATE, epoch: '1' }],
-    ...[
-      { ...STATE, budget_rev: 1.5 },
-      { ...STATE, exhausted: 'yes' },
-      { ...STATE, period: 1 },
-    ],
+    null,
+    7,
+    [],
+    {},
+    {
+      ...STATE,
+      budget_id: 'x',
+    },
+    {
+      ...STATE,
+      epoch: '1',
+    },
+    {
+      ...STATE,
+      budget_rev: 1.5,
+    },
+    {
+      ...STATE,
+      exhausted: 'yes',
+    },
+    {
+      ...STATE,
+      period: 1,
+    },
   ]) {
     expect(readBudgetNotice('budget.exceeded.v1', bytes(value)).kind).toBe('poison');
   }

@@ -30,6 +30,6 @@ export class IdempotentAnswers {
     await tx.manager.delete(IdempotentAnswerEntity, {
       createdAtMs: LessThan(createdAtMs - KEPT_MS),
     });
-    await tx.manager.insert(IdempotentAnswerEntity, { ...answer });
+    await tx.manager.insert(IdempotentAnswerEntity, answer);
   }
 }

@@ -8,8 +8,13 @@ type PriceBody = Omit<IdentifiedPrice, 'ratesPicoUsd'> & {
 
 /** The text in which an entry is stored; `fromPriceBody` reads back the same entry. */
 export function toPriceBody(entry: IdentifiedPrice): string {
-  const rates = Object.entries(entry.ratesPicoUsd).map(([cell, rate]) => [cell, String(rate)]);
-  const body: PriceBody = { ...entry, ratesPicoUsd: Object.fromEntries(rates.sort()) };
+  const rates = Object.entries(entry.ratesPicoUsd).map(
+    ([cell, rate]) => [cell, String(rate)] as const,
+  );
+  const body: PriceBody = {
+    ...entry,
+    ratesPicoUsd: Object.fromEntries(rates.toSorted(([a], [b]) => (a < b ? -1 : 1))),
+  };
   return JSON.stringify(body);
 }
 
