@@ -265,6 +265,15 @@ export function crcOfRow(row: RowColumns): number {
   return crc32(row.framed, crc32(head));
 }
 
+/** CRC-32 of what the file says of itself; a flipped `acked_pos` would silently skip events. */
+export function crcOfMeta(emitterId: Uint8Array, ackedPosition: number, trimFloor: number): number {
+  const bytes = Buffer.alloc(32);
+  bytes.set(emitterId.subarray(0, 16));
+  bytes.writeDoubleLE(ackedPosition, 16);
+  bytes.writeDoubleLE(trimFloor, 24);
+  return crc32(bytes);
+}
+
 /** The headers and the body of a framed blob; the body shares its memory. */
 export function readFramed(framed: Buffer): {
   readonly headers: Readonly<Record<string, string>>;

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import { AttemptLedger } from './attempt-ledger.js';
-import { readAppend, readGroup, sealAppend, type PackedGroup } from './record-codec.js';
+import { crcOfMeta, readAppend, readGroup, sealAppend, type PackedGroup } from './record-codec.js';
 
 /** Bytes of a row beside its body, for the sums that bound the file. */
 export const ROW_OVERHEAD_BYTES = 64;
@@ -12,6 +12,8 @@ const BLOCKS_PER_DELETION = 16;
 
 /** Where a file stands when it is opened. */
 export interface FilePosition {
+  readonly emitterId: Uint8Array;
+  readonly trimFloor: number;
   readonly lastPosition: number;
   readonly ackedPosition: number;
   readonly lastSequences: Map<number, number>;
@@ -36,7 +38,9 @@ export class SpoolFile {
   readonly ledger: AttemptLedger;
   lastPosition: number;
   ackedPosition: number;
+  trimFloor: number;
   unpublishedBytes: number;
+  private readonly emitterId: Uint8Array;
   private storedAck: number;
   private pendingAck: number | null = null;
   private pendingDeletion = false;
@@ -48,6 +52,8 @@ export class SpoolFile {
     start: FilePosition,
   ) {
     this.ledger = start.ledger;
+    this.emitterId = start.emitterId;
+    this.trimFloor = start.trimFloor;
     this.lastPosition = start.lastPosition;
     this.ackedPosition = start.ackedPosition;
     this.storedAck = start.ackedPosition;
@@ -158,8 +164,15 @@ export class SpoolFile {
 
   private storeAcknowledged(): void {
     if (this.storedAck === this.ackedPosition) return;
-    this.statements.acknowledge.run(this.ackedPosition);
+    this.storeMeta(this.trimFloor);
     this.pendingAck = this.ackedPosition;
+  }
+
+  /** Stores the acknowledgement with a trim floor; the caller runs it in a transaction. */
+  storeMeta(trimFloor: number): void {
+    const { emitterId, ackedPosition } = this;
+    const crc = crcOfMeta(emitterId, ackedPosition, trimFloor);
+    this.statements.meta.run(ackedPosition, trimFloor, crc);
   }
 
   private deleteEnded(): void {
@@ -202,7 +215,7 @@ function prepareAll(
     | 'mark'
     | 'deleteBlock'
     | 'deleteMarks'
-    | 'acknowledge'
+    | 'meta'
     | 'bytesBetween',
     StatementSync
   >
@@ -218,7 +231,7 @@ function prepareAll(
     ),
     deleteBlock: db.prepare('DELETE FROM journal WHERE pos = ?'),
     deleteMarks: db.prepare('DELETE FROM progress WHERE attempt BETWEEN ? AND ?'),
-    acknowledge: db.prepare('UPDATE spool_meta SET acked_pos = ?'),
+    meta: db.prepare('UPDATE spool_meta SET acked_pos = ?, trim_floor = ?, crc = ?'),
     bytesBetween: db.prepare(
       `SELECT coalesce(sum(length(body) + ${ROW_OVERHEAD_BYTES}), 0) AS bytes
        FROM spool WHERE pos > ? AND pos <= ?`,

@@ -1,22 +1,33 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+
+import type { DatabaseSync } from 'node:sqlite';
 
 import { AppError, assert } from '#libs/kernel';
 import type { LostRange } from '#libs/spool/core';
 
 import { AttemptLedger } from './attempt-ledger.js';
 import { ROW_OVERHEAD_BYTES, SpoolFile, type FilePosition } from './spool-file.js';
+import { crcOfMeta } from './record-codec.js';
 import { readBlock, readRow } from './spool-reader.js';
-import { salvage } from './spool-salvage.js';
-import { CREATE_TABLES, DATABASE_FILE, FILE_FORMAT, pragmas } from './spool-schema.js';
+import {
+  completeExchange,
+  isTailLost,
+  markTailLost,
+  rememberEmitter,
+  salvage,
+} from './spool-salvage.js';
+import { DATABASE_FILE, FILE_FORMAT } from './spool-schema.js';
+import { connect, createTables, occupiedBytes } from './spool-connection.js';
 import { sqliteFault } from './sqlite-fault.js';
+import { hasCommitsBehindDamage } from './wal-tail.js';
 import type { Opening, WriterData } from './writer-protocol.js';
 
-/** The release that fixed a corruption after a WAL reset. @source https://www.sqlite.org/changes.html */
-const OLDEST_SQLITE = [3, 51, 3] as const;
 /** Above this size the page check would hold up the start for seconds; the rows' CRCs remain. */
 const QUICK_CHECK_BYTES = 256 * 1_048_576;
+
+/** Integrity including indexes is checked up to this size, which takes about half a second. */
+const FULL_CHECK_BYTES = 64 * 1_048_576;
 
 /** An open file and what the request thread needs to know of it. */
 export interface OpenedFile {
@@ -31,12 +42,12 @@ export interface OpenedFile {
  */
 export function openSpoolFile(data: WriterData): OpenedFile {
   mkdirSync(data.directory, { recursive: true, mode: 0o700 });
+  completeExchange(data.directory, data.nowMs);
   try {
     return openOnce(data, []);
   } catch (error) {
     if (!isDamage(error)) throw error;
-    const lostRanges = salvage(data);
-    return openOnce(data, lostRanges);
+    return openOnce(data, salvage(data));
   }
 }
 
@@ -48,10 +59,12 @@ function isDamage(error: unknown): boolean {
 function openOnce(data: WriterData, lostRanges: readonly LostRange[]): OpenedFile {
   const db = connect(join(data.directory, DATABASE_FILE), data.ack);
   try {
+    checkLog(data.directory);
     const meta = readMeta(db, data);
-    if (!meta.clean) quickCheck(db);
-    const state = readState(db, meta.ackedPosition);
+    if (!meta.clean) checkPages(db);
+    const state = readState(db, meta);
     db.exec('UPDATE spool_meta SET clean = 0');
+    rememberEmitter(data.directory, meta.emitterId);
     const file = new SpoolFile(db, state.position);
     const opening = {
       emitterId: Buffer.from(meta.emitterId).toString('hex'),
@@ -71,49 +84,10 @@ function openOnce(data: WriterData, lostRanges: readonly LostRange[]): OpenedFil
   }
 }
 
-/**
- * A connection with the spool's settings.
- * @throws AppError `spool.in_use` when another process or thread has the file,
- *   `spool.sqlite_too_old`
- */
-export function connect(path: string, ack: 'process' | 'fsync'): DatabaseSync {
-  const db = new DatabaseSync(path);
-  try {
-    checkVersion(db);
-    db.exec(pragmas(ack));
-    return db;
-  } catch (error) {
-    db.close();
-    if (sqliteFault(error) !== 'in_use') throw error;
-    throw new AppError({
-      code: 'spool.in_use',
-      kind: 'conflict',
-      publicMessage: 'the spool is in use',
-      internalMessage: `another process has opened ${path}`,
-      cause: error,
-    });
-  }
-}
-
-function checkVersion(db: DatabaseSync): void {
-  const version = String(db.prepare('SELECT sqlite_version() AS version').get()?.['version']);
-  const parts = version.split('.').map(Number);
-  for (const [index, oldest] of OLDEST_SQLITE.entries()) {
-    const part = parts[index] ?? 0;
-    if (part > oldest) return;
-    if (part === oldest) continue;
-    throw new AppError({
-      code: 'spool.sqlite_too_old',
-      kind: 'internal',
-      publicMessage: 'internal error',
-      internalMessage: `SQLite ${version} is older than ${OLDEST_SQLITE.join('.')}`,
-    });
-  }
-}
-
 interface Meta {
   readonly emitterId: Uint8Array;
   readonly ackedPosition: number;
+  readonly trimFloor: number;
   readonly clean: boolean;
 }
 
@@ -131,31 +105,27 @@ function readMeta(db: DatabaseSync, data: WriterData): Meta {
       internalMessage: `format ${String(row['format'])} of the spool, expected ${FILE_FORMAT}`,
     });
   }
-  return {
-    emitterId: row['emitter_id'] as Uint8Array,
-    ackedPosition: row['acked_pos'] as number,
-    clean: row['clean'] === 1,
-  };
+  const emitterId = row['emitter_id'] as Uint8Array;
+  const ackedPosition = row['acked_pos'] as number;
+  const trimFloor = row['trim_floor'] as number;
+  if (crcOfMeta(emitterId, ackedPosition, trimFloor) !== row['crc']) {
+    throw damaged('what the file says of itself fails its checksum');
+  }
+  return { emitterId, ackedPosition, trimFloor, clean: row['clean'] === 1 };
 }
 
-/** Makes an empty spool of the given identity in an empty file. */
-export function createTables(db: DatabaseSync, emitterId: Uint8Array, nowMs: number): void {
-  assert(emitterId.byteLength === 16, 'an emitter id has 16 bytes');
-  db.exec('BEGIN IMMEDIATE');
-  db.exec(CREATE_TABLES);
-  db.prepare('INSERT INTO spool_meta VALUES (1, ?, ?, ?, 0, 0, 1)').run(
-    FILE_FORMAT,
-    emitterId,
-    nowMs * 1000,
-  );
-  db.exec('COMMIT');
+function checkLog(directory: string): void {
+  if (hasCommitsBehindDamage(join(directory, `${DATABASE_FILE}-wal`))) markTailLost(directory);
+  if (isTailLost(directory)) throw damaged('stored transactions of the log are unreadable');
 }
 
-function quickCheck(db: DatabaseSync): void {
+function checkPages(db: DatabaseSync): void {
   const path = db.location();
-  if (path !== null && existsSync(path) && statSync(path).size > QUICK_CHECK_BYTES) return;
-  const verdict = db.prepare('PRAGMA quick_check(1)').get()?.['quick_check'];
-  if (verdict !== 'ok') throw damaged(`quick_check says: ${String(verdict)}`);
+  const size = path !== null && existsSync(path) ? statSync(path).size : 0;
+  if (size > QUICK_CHECK_BYTES) return;
+  const pragma = size > FULL_CHECK_BYTES ? 'quick_check' : 'integrity_check';
+  const verdict = Object.values(db.prepare(`PRAGMA ${pragma}(1)`).get() ?? {})[0];
+  if (verdict !== 'ok') throw damaged(`${pragma} says: ${String(verdict)}`);
 }
 
 function damaged(internalMessage: string): AppError {
@@ -169,7 +139,8 @@ interface State {
 }
 
 /** Reads everything the counters need, and on the way checks each row that is still to be published. */
-function readState(db: DatabaseSync, ackedPosition: number): State {
+function readState(db: DatabaseSync, meta: Meta): State {
+  const { emitterId, ackedPosition, trimFloor } = meta;
   let lastPosition = ackedPosition;
   let unpublishedBytes = 0;
   for (const raw of db
@@ -181,7 +152,8 @@ function readState(db: DatabaseSync, ackedPosition: number): State {
   }
   const { ledger, nextAttempt } = readLedger(db);
   const lastSequences = readSequences(db);
-  const position = { lastPosition, ackedPosition, lastSequences, ledger, unpublishedBytes };
+  const counters = { lastPosition, ackedPosition, lastSequences, unpublishedBytes };
+  const position = { emitterId, trimFloor, ledger, ...counters };
   return { position, nextAttempt };
 }
 
@@ -224,11 +196,4 @@ function leftOpen(db: DatabaseSync, ledger: AttemptLedger): Opening['leftOpen'] 
     });
   }
   return left;
-}
-
-/** Bytes of the file that hold something, without free pages. */
-export function occupiedBytes(db: DatabaseSync): number {
-  const value = (pragma: string): number =>
-    Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0] ?? 0);
-  return (value('page_count') - value('freelist_count')) * value('page_size');
 }

@@ -22,7 +22,7 @@ export function pragmas(ack: 'process' | 'fsync'): string {
 
 /*
  * spool_meta    one row. acked_pos: rows up to it are published. trim_floor: rows up to it may be
- *               deleted. clean: 1 after an orderly close.
+ *               deleted. crc: over emitter, acked_pos and trim_floor. clean: 1 after an orderly close.
  * spool         publishable events, append-only, one row each, a few GiB at most. closes: number of the
  *               attempt that the event ends, 0 for none. body: headers and data, framed.
  * spool_lane    highest sequence deleted per lane, so that no sequence is ever used twice.
@@ -36,7 +36,8 @@ export const CREATE_TABLES = `
   CREATE TABLE spool_meta(
     id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL,
     emitter_id BLOB NOT NULL CHECK (length(emitter_id) = 16), created_us INTEGER NOT NULL,
-    acked_pos INTEGER NOT NULL, trim_floor INTEGER NOT NULL, clean INTEGER NOT NULL) STRICT;
+    acked_pos INTEGER NOT NULL, trim_floor INTEGER NOT NULL, crc INTEGER NOT NULL,
+    clean INTEGER NOT NULL) STRICT;
   CREATE TABLE spool(
     pos INTEGER PRIMARY KEY, lane INTEGER NOT NULL, seq INTEGER NOT NULL, closes INTEGER NOT NULL,
     event_id BLOB NOT NULL, at_us INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL) STRICT;

@@ -1,5 +1,5 @@
 import type { SpoolFile } from './spool-file.js';
-import { occupiedBytes } from './spool-opening.js';
+import { occupiedBytes } from './spool-connection.js';
 
 /** Rows deleted in one transaction, about 4 ms. */
 const SLICE_ROWS = 1_000;
@@ -21,7 +21,6 @@ export interface Retention {
 export class SpoolTrimmer {
   private lastNoteUs: number;
   private notedPosition: number;
-  private trimFloor: number;
 
   constructor(
     private readonly file: SpoolFile,
@@ -31,7 +30,6 @@ export class SpoolTrimmer {
     const note = db.prepare('SELECT max(pos) AS pos, max(at_us) AS at_us FROM acknowledged').get();
     this.notedPosition = Number(note?.['pos'] ?? 0);
     this.lastNoteUs = Number(note?.['at_us'] ?? 0);
-    this.trimFloor = Number(db.prepare('SELECT trim_floor FROM spool_meta').get()?.['trim_floor']);
   }
 
   /**
@@ -44,10 +42,10 @@ export class SpoolTrimmer {
       this.trimTarget(nowMs * 1000),
       this.file.ledger.floor(this.file.ackedPosition),
     );
-    const until = Math.min(target, this.trimFloor + SLICE_ROWS);
-    if (until > this.trimFloor) this.deleteUntil(until);
+    const until = Math.min(target, this.file.trimFloor + SLICE_ROWS);
+    if (until > this.file.trimFloor) this.deleteUntil(until);
     this.giveBackPages();
-    return target > this.trimFloor;
+    return target > this.file.trimFloor;
   }
 
   private noteAcknowledgement(nowUs: number): void {
@@ -62,9 +60,9 @@ export class SpoolTrimmer {
 
   private trimTarget(nowUs: number): number {
     const { db, ackedPosition, unpublishedBytes } = this.file;
-    if (ackedPosition <= this.trimFloor) return this.trimFloor;
+    if (ackedPosition <= this.file.trimFloor) return this.file.trimFloor;
     const acknowledgedBytes = occupiedBytes(db) - unpublishedBytes;
-    if (acknowledgedBytes > this.retention.keepAckedBytes) return this.trimFloor + SLICE_ROWS;
+    if (acknowledgedBytes > this.retention.keepAckedBytes) return this.file.trimFloor + SLICE_ROWS;
     const old = db
       .prepare('SELECT max(pos) AS pos FROM acknowledged WHERE at_us <= ?')
       .get(nowUs - this.retention.keepAckedMs * 1000);
@@ -78,14 +76,11 @@ export class SpoolTrimmer {
         `INSERT INTO spool_lane SELECT lane, max(seq) FROM spool WHERE pos <= ? GROUP BY lane
          ON CONFLICT (lane) DO UPDATE SET trimmed_seq = max(trimmed_seq, excluded.trimmed_seq)`,
       ).run(position);
-      db.prepare('UPDATE spool_meta SET trim_floor = ?, acked_pos = max(acked_pos, ?)').run(
-        position,
-        position,
-      );
+      this.file.storeMeta(position);
       db.prepare('DELETE FROM spool WHERE pos <= ?').run(position);
       db.prepare('DELETE FROM acknowledged WHERE pos <= ?').run(position);
     });
-    this.trimFloor = position;
+    this.file.trimFloor = position;
   }
 
   private giveBackPages(): void {

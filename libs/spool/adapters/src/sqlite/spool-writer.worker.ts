@@ -3,7 +3,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { assert, messageOf } from '#libs/kernel';
 
 import { ReserveFile } from './reserve-file.js';
-import { occupiedBytes, openSpoolFile, type OpenedFile } from './spool-opening.js';
+import { occupiedBytes } from './spool-connection.js';
+import { openSpoolFile, type OpenedFile } from './spool-opening.js';
 import { SpoolReader } from './spool-reader.js';
 import { SpoolTrimmer } from './spool-trimmer.js';
 import { sqliteFault } from './sqlite-fault.js';

@@ -1,0 +1,46 @@
+import { writeSync } from 'node:fs';
+
+import { SystemClock, SystemRandom, UuidV7Generator, delay } from '#libs/kernel';
+
+import { eventOf, idOf, intentOf, openSpool } from './spool-fixture.js';
+
+/*
+ * A process made to be killed: 8 clients open and end attempts, a relay marks events published. Each
+ * promise that resolved is a line on the pipe, which outlives the process.
+ */
+
+const [directory, ack] = process.argv.slice(2) as [string, 'process' | 'fsync'];
+const ids = new UuidV7Generator(new SystemClock(), new SystemRandom());
+const spool = await openSpool(directory, { ack });
+
+function say(...words: readonly (string | number | bigint)[]): void {
+  writeSync(1, `${words.join(' ')}\n`);
+}
+
+async function client(lane: number): Promise<never> {
+  for (let round = 0; ; round += 1) {
+    const name = ids.next();
+    say('opening', idOf(name));
+    await spool.open(intentOf(name, lane % 3));
+    say('opened', idOf(name));
+    spool.progress(idOf(name), 1, round);
+    if (round % 5 === 4) continue;
+    await delay(round % 3);
+    const event = eventOf(name, lane % 3);
+    await spool.append(event);
+    say('ended', idOf(name), event.eventId);
+  }
+}
+
+async function relay(): Promise<never> {
+  const { signal } = new AbortController();
+  for (;;) {
+    await spool.waitForEvents(signal);
+    const batch = await spool.unpublished({ maxEvents: 20, maxBytes: 1_048_576 });
+    for (const { lane, sequence, eventId } of batch) say('published', lane, sequence, eventId);
+    await spool.markPublished(batch.at(-1)!.position);
+  }
+}
+
+say('ready');
+await Promise.all([...[0, 1, 2, 3, 4, 5, 6, 7].map(client), relay()]);
