@@ -1,2 +1,3 @@
+export * from './postgres/index.js';
 export * from './price-identity.js';
 export * from './price-sheet-files.js';
