@@ -59,7 +59,9 @@ export class ProxyLifecycle implements OnApplicationBootstrap, OnApplicationShut
     this.stopped.abort();
     await this.running;
     const endMs = clock.monotonicMs() + drainMs;
-    await Promise.race([inFlight.idle(), delay(drainMs)]);
+    const drained = new AbortController();
+    await Promise.race([inFlight.idle(), delay(drainMs, drained.signal)]);
+    drained.abort();
     await releaser.stop();
     await relay.stop(Math.max(0, endMs - clock.monotonicMs()));
     await catalogue.stop();

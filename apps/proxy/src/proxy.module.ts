@@ -52,7 +52,8 @@ function partsOf(options: ProxyOptions): ProxyParts {
   const directory = rpcClient<KeyDirectory>(rpc, KEY_DIRECTORY_SERVICE, KEY_DIRECTORY_METHODS);
   const prices = rpcClient<PriceDirectory>(rpc, PRICE_SERVICE, PRICE_DIRECTORY_METHODS);
   const authority = rpcClient<BudgetAuthority>(rpc, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS);
-  const metrics = new ProxyMetrics(runtime.metrics, spool);
+  const inFlight = new InFlight();
+  const metrics = new ProxyMetrics(runtime.metrics, spool, inFlight);
   const blocks = new BudgetBlocks();
   const keys = new KeyCache({
     directory,
@@ -77,7 +78,6 @@ function partsOf(options: ProxyOptions): ProxyParts {
     random,
     onError: warn('holds could not be given back yet'),
   });
-  const inFlight = new InFlight();
   const lifecycle = new ProxyLifecycle({
     catalogue,
     recovery: new RecoverSpool({ spool, authority }),

@@ -16,7 +16,6 @@ import { UndiciTransport } from '#libs/providers/adapters';
 import { SqliteSpool } from '#libs/spool/adapters';
 
 import { proxyConsumer } from './proxy-consumer.js';
-import { ProxyLifecycle } from './proxy-lifecycle.js';
 import type { ProxyOptions } from './proxy-options.js';
 import { ProxyConfig } from './proxy.config.js';
 import { ProxyModule } from './proxy.module.js';
@@ -98,7 +97,6 @@ async function startProxy(
   const consumer = proxyConsumer(app, options);
   await app.init();
   await app.startAllMicroservices();
-  await app.get(ProxyLifecycle).ready();
   await app.listen(config.port, config.host);
   listeningAt = await app.getUrl();
   process.stdout.write(`proxy listening on ${listeningAt}\n`);

@@ -307,6 +307,10 @@ describe('a stream', () => {
     await reader.read();
     leaving.abort();
     await expect(reader.read()).rejects.toThrow();
+    await eventually(async () => {
+      const metrics = await (await fetch(`${proxy.url}/metrics`)).text();
+      return metrics.includes('proxy_drains_open 1');
+    });
     finish();
     expect(await recordOf(response.headers.get('x-request-id'))).toMatchObject({
       status: 'aborted',

@@ -35,6 +35,11 @@ export class InFlight {
     return this.active;
   }
 
+  /** Answers read on without a client. */
+  draining(): number {
+    return this.drains;
+  }
+
   /** Resolves when no attempt is in flight. */
   idle(): Promise<void> {
     if (this.active === 0) return Promise.resolve();

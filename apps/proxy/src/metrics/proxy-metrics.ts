@@ -4,6 +4,7 @@ import type { AttemptStatus, RejectionReason } from '#libs/events';
 import type { Spool } from '#libs/spool/core';
 
 import type { AttemptFacts } from '../attempt/attempt-record.js';
+import type { InFlight } from '../attempt/drains.js';
 import type { Figures } from '../attempt/settlement.js';
 import { LabelledHistogram } from './labelled-histogram.js';
 
@@ -30,7 +31,7 @@ export class ProxyMetrics {
     bounds: OVERHEAD_BUCKETS,
   });
 
-  constructor(registry: Registry, spool: Pick<Spool, 'depth'>) {
+  constructor(registry: Registry, spool: Pick<Spool, 'depth'>, inFlight: InFlight) {
     const count = (
       name: string,
       help: string,
@@ -59,7 +60,19 @@ export class ProxyMetrics {
       this.quarantined,
     );
     this.overhead.registerIn(registry);
-    this.registerSpool(registry, spool);
+    const read = (name: string, help: string, value: () => number): Gauge =>
+      new Gauge({
+        name,
+        help,
+        registers: [registry],
+        collect() {
+          this.set(value());
+        },
+      });
+    read('spool_rows', 'Events that wait for publication', () => spool.depth().unpublishedEvents);
+    read('spool_bytes', 'Size of the spool file', () => spool.depth().sizeBytes);
+    read('proxy_attempts_open', 'Attempts without a durable record', () => inFlight.count());
+    read('proxy_drains_open', 'Answers read on for clients that left', () => inFlight.draining());
   }
 
   /** An attempt has its durable record. @param finishMs from the answer's end to the record */
@@ -85,25 +98,6 @@ export class ProxyMetrics {
   /** Time a request spent in one of our phases, milliseconds. */
   phase(phase: OverheadPhase, timeMs: number): void {
     this.overhead.observe(phase, timeMs / 1_000);
-  }
-
-  private registerSpool(registry: Registry, spool: Pick<Spool, 'depth'>): void {
-    new Gauge({
-      name: 'spool_rows',
-      help: 'Events that wait for publication',
-      registers: [registry],
-      collect() {
-        this.set(spool.depth().unpublishedEvents);
-      },
-    });
-    new Gauge({
-      name: 'spool_bytes',
-      help: 'Size of the spool file',
-      registers: [registry],
-      collect() {
-        this.set(spool.depth().sizeBytes);
-      },
-    });
   }
 }
 
