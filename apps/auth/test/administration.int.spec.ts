@@ -1,10 +1,15 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '#libs/budgets/core';
 import { KEY_DIRECTORY_METHODS, type KeyDirectory } from '#libs/keys/core';
 import { rpcClient } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
-import { eventually } from '#libs/testing';
+import { eventually, startTestPostgres } from '#libs/testing';
+import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { ADMIN, startAuth, type Answer, type AuthFixture } from './auth-fixture.js';
 
@@ -328,6 +333,30 @@ describe('prices and catalogue', () => {
       credentialEnv: null,
     });
   });
+});
+
+test('a faulty price sheet refuses the first start; later the version in force stays, and is not published again', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'tollgate-sheets-'));
+  const postgres = await startTestPostgres({ migrations: POSTGRES_MIGRATIONS });
+  try {
+    await writeFile(join(folder, 'broken.json'), '{"provider":1}');
+    const broken = { postgres, priceSheetsDir: folder };
+    await expect(startAuth(broken)).rejects.toThrow('PRICE_SHEETS_DIR broken.json');
+    const first = await startAuth({ postgres });
+    const before = await first.send('GET', '/api/billing/pricing', { user: 'u' });
+    await first.stop();
+    for (const options of [broken, { postgres }]) {
+      const again = await startAuth(options);
+      const after = await again.send('GET', '/api/billing/pricing', { user: 'u' });
+      expect(after.text).toBe(before.text);
+      await again.stop();
+    }
+    const { rowCount } = await postgres.database(null).query('SELECT 1 FROM auth.price_version');
+    expect(rowCount).toBe(1);
+  } finally {
+    await postgres.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test('without an operator secret administration is closed, and an untrusted X-User-ID is nobody (teams/2, virtual-keys/3)', async () => {

@@ -33,6 +33,10 @@ export interface FixtureOptions {
   readonly adminApiKey?: string | null;
   readonly trustUserIdHeader?: boolean;
   readonly clock?: Clock;
+  /** Folder of price sheets. @default the packaged one */
+  readonly priceSheetsDir?: string;
+  /** A database of an earlier start; its owner stops it. */
+  readonly postgres?: TestPostgres;
 }
 
 /** An answer as a client sees it. */
@@ -70,7 +74,7 @@ export interface SendOptions {
 
 /** Starts the service on a database of its own. */
 export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture> {
-  const postgres = await startTestPostgres({ migrations: POSTGRES_MIGRATIONS });
+  const postgres = given.postgres ?? (await startTestPostgres({ migrations: POSTGRES_MIGRATIONS }));
   await provisionTopics(postgres.url, productTopics(3));
   const runtime = createRuntime({
     service: 'auth',
@@ -97,7 +101,7 @@ export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture
     trustedProxySecret: 'trusted-proxy-secret',
     createDefaultTeam: true,
     catalog: await loadCatalog(null, { SIMULATOR_URL: 'http://127.0.0.1:8090' }),
-    priceSheetsDir: new URL('../../../../prices', import.meta.url).pathname,
+    priceSheetsDir: given.priceSheetsDir ?? new URL('../../../../prices', import.meta.url).pathname,
   };
   const app = await createHttpApp(AuthModule.register(options), runtime, {
     serviceName: 'auth',
@@ -123,7 +127,7 @@ export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture
         app,
         consumer,
         eventLog,
-        postgres,
+        postgres: given.postgres === undefined ? postgres : null,
       }),
   };
 }
@@ -185,10 +189,10 @@ async function stop(parts: {
   readonly app: NestFastifyApplication;
   readonly consumer: EventLogServer;
   readonly eventLog: PostgresEventLog;
-  readonly postgres: TestPostgres;
+  readonly postgres: TestPostgres | null;
 }): Promise<void> {
   await parts.consumer.close();
   await parts.app.close();
   await parts.eventLog.close();
-  await parts.postgres.stop();
+  await parts.postgres?.stop();
 }

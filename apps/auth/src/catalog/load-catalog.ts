@@ -31,11 +31,15 @@ export async function loadCatalog(
     allErrors: true,
     strict: true,
     allowUnionTypes: true,
-  }).compile<CatalogDocument>(schema);
-  if (!validate(document)) throw faulty((validate.errors ?? []).map(toFault));
-  const faults = faultsOfCatalog(document, places);
+  }).compile(schema);
+  validate(document);
+  const errors = validate.errors ?? [];
+  // Beside unknown members everything has its shape, so the rest can be judged as well.
+  const hasShape = errors.every(({ keyword }) => keyword === 'additionalProperties');
+  const faults = errors.map(toFault);
+  if (hasShape) faults.push(...faultsOfCatalog(document as CatalogDocument, places));
   if (faults.length > 0) throw faulty(faults);
-  return toServedCatalog(document, places);
+  return toServedCatalog(document as CatalogDocument, places);
 }
 
 async function readDocument(file: string): Promise<unknown> {
