@@ -6,7 +6,6 @@ import { VirtualKeyEntity } from './postgres/virtual-key.entity.js';
 export * from './postgres/audit-trail.js';
 export * from './postgres/idempotent-answers.js';
 export * from './postgres/postgres-key.store.js';
-export type { IdempotentAnswerEntity } from './postgres/idempotent-answer.entity.js';
 
 /** Entity classes of this lib, for the data source of schema `auth`. */
 export const KEY_ENTITIES = [
