@@ -1,19 +1,15 @@
-import { IsIn, Max, Min, MinLength, ValidateIf } from 'class-validator';
+import { Max, Min, MinLength, ValidateIf } from 'class-validator';
 
 import { readPeppers, type Peppers } from '#libs/keys/core';
-import { EnvFlag, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
+import { EnvFlag, EnvInteger, EnvText, EnvUrl, ServiceConfig } from '#libs/platform/config';
 
 /** Settings of the control plane as a process of its own. */
-export class AuthConfig {
+export class AuthConfig extends ServiceConfig {
   /** TCP port, 0 = any free one. */
   @EnvInteger('PORT', { describe: 'a TCP port, 0 for any free one', fallback: '8081' })
   @Min(0)
   @Max(65_535)
   port!: number;
-
-  /** Address to listen on. */
-  @EnvText('HOST', { describe: 'the address to listen on', fallback: '127.0.0.1' })
-  host!: string;
 
   /** Login of the database; connections act as role `tollgate_auth`. */
   @EnvUrl('DATABASE_URL', ['postgres', 'postgresql'], {
@@ -35,14 +31,6 @@ export class AuthConfig {
     fallback: 'http://127.0.0.1:8084',
   })
   reportingUrl!: string;
-
-  /** Shared by the services of a deployment. */
-  @EnvText('SERVICE_SECRET', {
-    describe: 'the secret that services show each other, at least 16 characters',
-    isSecret: true,
-  })
-  @MinLength(16)
-  serviceSecret!: string;
 
   /** Secret half of the digests of keys, newest version first. */
   @EnvText('KEY_PEPPERS', {
@@ -106,28 +94,6 @@ export class AuthConfig {
     fallback: null,
   })
   priceSheetsDir!: string | null;
-
-  /** Opens `/metrics` beyond loopback. */
-  @EnvText('METRICS_TOKEN', {
-    describe: 'opens /metrics beyond loopback',
-    fallback: null,
-    isSecret: true,
-  })
-  metricsToken!: string | null;
-
-  /** Partitions of the partitioned topics. */
-  @EnvInteger('LOG_PARTITIONS', {
-    describe: 'partitions of the event log, fixed for the life of the deployment',
-    fallback: '12',
-  })
-  @Min(1)
-  @Max(64)
-  logPartitions!: number;
-
-  /** Least level that is logged. */
-  @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'info' })
-  @IsIn(['silent', 'error', 'warn', 'info', 'debug'])
-  logLevel!: string;
 }
 
 /** What the variables mean together. */

@@ -1,18 +1,8 @@
-import 'reflect-metadata';
 import { join } from 'node:path';
 
-import type { FastifyInstance } from 'fastify';
-
 import { PostgresEventLog } from '#libs/event-log/adapters';
-import { messageOf } from '#libs/kernel';
-import {
-  ConfigError,
-  EXIT_CONFIG,
-  loadConfig,
-  processEnvironment,
-  projectRoot,
-} from '#libs/platform/config';
-import { createHttpApp } from '#libs/platform/http';
+import { ConfigError, loadConfig, processEnvironment, projectRoot } from '#libs/platform/config';
+import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
 import { HttpRpcTransport, registerRpcRoutes, RpcServices } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
@@ -27,47 +17,32 @@ import { loadCatalog } from './catalog/load-catalog.js';
 const RPC_TIMEOUT_MS = 5_000;
 
 /**
- * Runs the control plane as a process of its own until SIGINT or SIGTERM. The schema of PostgreSQL
- * is brought up to date by the deployment's migration, not here.
- * Exit codes: 0 stopped, 1 an engine cannot be had, 2 faulty configuration, catalogue or prices.
+ * Runs the control plane as a process of its own. The schema of PostgreSQL is brought up to date by
+ * the deployment's migration, not here. A faulty catalogue or a first start with faulty price sheets
+ * ends it with exit code 2, as any faulty configuration does.
  */
-export async function run(): Promise<void> {
-  try {
-    await serve(loadConfig(AuthConfig, processEnvironment()));
-  } catch (error) {
-    process.stderr.write(`auth: ${messageOf(error)}\n`);
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
-  }
+export function run(): Promise<void> {
+  return runService('auth', () => authProcess(loadConfig(AuthConfig, processEnvironment())));
 }
 
-async function serve(config: AuthConfig): Promise<void> {
+async function authProcess(config: AuthConfig): Promise<ServiceProcess> {
+  const { adminApiKey, metricsToken, serviceSecret } = config;
   const rpc = new HttpRpcTransport({
     baseUrls: { budget: config.budgetUrl, reporting: config.reportingUrl },
-    secret: config.serviceSecret,
+    secret: serviceSecret,
     timeoutMs: RPC_TIMEOUT_MS,
   });
   const host = new RpcServices();
   const options = await authOptions(config, rpc, host);
-  const app = await createHttpApp(AuthModule.register(options), options.runtime, {
-    serviceName: 'auth',
-    adminApiKey: config.adminApiKey,
-    metricsToken: config.metricsToken,
-  });
-  const fastify = app.getHttpAdapter().getInstance() as unknown as FastifyInstance;
-  registerRpcRoutes(fastify, host, config.serviceSecret);
-  const consumer = authConsumer(app, options);
-  await app.init();
-  await app.startAllMicroservices();
-  await app.listen(config.port, config.host);
-  process.stdout.write(`auth listening on ${await app.getUrl()}\n`);
-  stopOnSignal(async () => {
-    options.runtime.health.drain();
-    await consumer.close();
-    await app.close();
-    await options.eventLog.close();
-    await rpc.close();
-    await options.database.close();
-  });
+  return {
+    runtime: options.runtime,
+    config,
+    module: AuthModule.register(options),
+    operational: { serviceName: 'auth', adminApiKey, metricsToken },
+    routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),
+    connect: (app) => authConsumer(app, options),
+    close: [() => options.eventLog.close(), () => rpc.close(), () => options.database.close()],
+  };
 }
 
 /** @throws ConfigError with the faults of peppers and catalogue */
@@ -108,16 +83,4 @@ async function authOptions(
     }),
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
   };
-}
-
-function stopOnSignal(stop: () => Promise<void>): void {
-  let stopping: Promise<void> | undefined;
-  const onSignal = (): void => {
-    stopping ??= stop().catch((error: unknown) => {
-      process.stderr.write(`auth: ${messageOf(error)}\n`);
-      process.exitCode = 1;
-    });
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
 }
