@@ -31,8 +31,10 @@ describe('standalone', () => {
   test('stops on SIGINT with exit code 0 and finds keys, usage and budgets again', async () => {
     const { id, key } = await tollgate.createKey({ max_budget: 1 });
     await call(key);
-    await tollgate.usageEventually(`key_id=${id}`, (body) => body.total.requests === 1);
-    const before = (await tollgate.admin('GET', `/api/keys/${id}`)).body;
+    const before = await eventually(async () => {
+      const { body } = await tollgate.admin('GET', `/api/keys/${id}`);
+      return body.total_requests === 1 && body.spent > 0 ? body : false;
+    });
     expect(await tollgate.endStandalone('SIGINT')).toBe(0);
     await tollgate.startStandalone();
     expect((await tollgate.admin('GET', `/api/keys/${id}`)).body).toEqual(before);

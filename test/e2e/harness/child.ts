@@ -50,17 +50,13 @@ export class Child {
 
   /** Waits until the output matches; fails at once when the process ends before. */
   async waitFor(pattern: RegExp): Promise<RegExpExecArray> {
-    return eventually(
-      async () => {
-        const match = pattern.exec(this.output);
-        if (match !== null) return match;
-        if (this.exit !== undefined) {
-          throw new Error(`the process ended (${JSON.stringify(this.exit)}):\n${this.output}`);
-        }
-        return false;
-      },
-      { deadlineMs: START_DEADLINE_MS },
-    );
+    const seen = (): RegExpExecArray | null => pattern.exec(this.output);
+    await eventually(() => seen() !== null || this.exit !== undefined, {
+      deadlineMs: START_DEADLINE_MS,
+    });
+    const match = seen();
+    if (match !== null) return match;
+    throw new Error(`the process ended (${JSON.stringify(this.exit)}):\n${this.output}`);
   }
 
   /** Sends a signal and waits for the end. @returns exit code, or null after a signal's death */

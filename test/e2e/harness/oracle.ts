@@ -155,14 +155,19 @@ function chargesByKey(bodies: readonly string[]): Map<string, bigint> {
 
 /** Charges in the spool file by key; the proxy must be stopped, its file has one owner. */
 export function readSpoolCharges(dataDir: string): Map<string, bigint> {
-  const spool = new DatabaseSync(join(dataDir, 'spool', 'spool.sqlite'), { readOnly: true });
+  const spool = new DatabaseSync(join(dataDir, 'spool', 'spool.db'), { readOnly: true });
   try {
     const rows = spool.prepare('SELECT body FROM spool').all() as { body: Uint8Array }[];
-    const bodies = rows.map(({ body }) => Buffer.from(body).toString());
+    const bodies = rows.map(({ body }) => dataOf(Buffer.from(body)));
     return chargesByKey(bodies.filter((body) => body.includes('"charge_pusd"')));
   } finally {
     spool.close();
   }
+}
+
+/** A spooled blob is a 32-bit little-endian length, headers of that length, and the event's data. */
+function dataOf(blob: Buffer): string {
+  return blob.subarray(4 + blob.readUInt32LE(0)).toString();
 }
 
 /** Sums per key of everything the system recorded, and of what the simulator billed. */

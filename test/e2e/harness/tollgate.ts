@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -43,6 +43,8 @@ export class Tollgate {
     unpriced: readonly { readonly id: string }[] = [],
   ) {
     this.folder = mkdtempSync(join(tmpdir(), 'tollgate-e2e-'));
+    // As root the embedded database runs as another user, who must be able to pass through.
+    chmodSync(this.folder, 0o711);
     this.dataDir = join(this.folder, 'data');
     this.simulatorLog = join(this.folder, 'simulator.jsonl');
     mkdirSync(join(this.folder, 'prices'));
@@ -96,7 +98,11 @@ export class Tollgate {
   faultyCatalog(): string {
     const path = join(this.folder, 'faulty.json');
     const catalog = JSON.parse(catalogOf([])) as { models: unknown[] };
-    catalog.models.push({ id: 'a', no_such_member: 1, routes: [] });
+    catalog.models.push({
+      id: 'a',
+      no_such_member: 1,
+      routes: [{ provider: 'simulator', model: 'a' }],
+    });
     catalog.models.push({ id: 'b', routes: [{ provider: 'nowhere', model: 'b' }] });
     writeFileSync(path, JSON.stringify(catalog));
     return path;

@@ -1,3 +1,5 @@
+import type { Server } from 'node:http';
+
 import type { DynamicModule, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -22,6 +24,8 @@ const HEADER_LIMIT_BYTES = 16_384;
 const HEADERS_TIMEOUT_MS = 15_000;
 /** Longest time for the body of a request, milliseconds. */
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Pause between two looks for connections that fell idle during shutdown, milliseconds. */
+const IDLE_SWEEP_MS = 50;
 /** How long an idle connection is kept, milliseconds. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 
@@ -81,10 +85,20 @@ function prepare(fastify: FastifyInstance, runtime: Runtime, options: Operationa
     async (_request: FastifyRequest, body: string) =>
       body === '' ? undefined : parseStrictJson(body),
   );
+  fastify.addHook('preClose', async () => closeAsTheyFallIdle(fastify.server));
   fastify.setErrorHandler((error, request, reply) => sendError(request, reply, error));
   fastify.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!;
     sendError(request, reply, noRoute(request.method, routes.has(path)));
   });
   registerOperationalRoutes(fastify, runtime, options);
+}
+
+/**
+ * Closes each connection once its answer is out. A server that closes lets busy connections finish,
+ * but would then wait for their keep-alive to run out.
+ */
+function closeAsTheyFallIdle(server: Server): void {
+  const timer = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  server.once('close', () => clearInterval(timer));
 }
