@@ -1,4 +1,5 @@
-import { writeSync } from 'node:fs';
+import { openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { SystemClock, SystemRandom, UuidV7Generator, delay } from '#libs/kernel';
 
@@ -6,15 +7,16 @@ import { eventOf, idOf, intentOf, openSpool } from './spool-fixture.js';
 
 /*
  * A process made to be killed: 8 clients open and end attempts, a relay marks events published. Each
- * promise that resolved is a line on the pipe, which outlives the process.
+ * promise that resolved is a line of `told.log`, which outlives the process.
  */
 
 const [directory, ack] = process.argv.slice(2) as [string, 'process' | 'fsync'];
+const told = openSync(join(directory, 'told.log'), 'a');
 const ids = new UuidV7Generator(new SystemClock(), new SystemRandom());
 const spool = await openSpool(directory, { ack });
 
 function say(...words: readonly (string | number | bigint)[]): void {
-  writeSync(1, `${words.join(' ')}\n`);
+  writeSync(told, `${words.join(' ')}\n`);
 }
 
 async function client(lane: number): Promise<never> {
@@ -42,5 +44,5 @@ async function relay(): Promise<never> {
   }
 }
 
-say('ready');
+process.stdout.write('ready');
 await Promise.all([...[0, 1, 2, 3, 4, 5, 6, 7].map(client), relay()]);

@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
@@ -30,14 +31,15 @@ async function runAndKill(directory: string, ack: string, lifeMs: number): Promi
   const child = spawn(process.execPath, [script, directory, ack], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    if (output === '') void delay(lifeMs).then(() => child.kill('SIGKILL'));
-    output += text;
-  });
+  await once(child.stdout, 'data');
+  await delay(lifeMs);
+  child.kill('SIGKILL');
   const [, signal] = await once(child, 'close');
   expect(signal).toBe('SIGKILL');
-  return output.split('\n').slice(0, -1);
+  const log = join(directory, 'told.log');
+  const lines = readFileSync(log, 'utf8').split('\n').slice(0, -1);
+  rmSync(log);
+  return lines;
 }
 
 function takeIn(told: Told, lines: readonly string[]): void {

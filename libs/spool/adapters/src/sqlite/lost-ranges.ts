@@ -4,7 +4,13 @@ import type { LostRange } from '#libs/spool/core';
  * Sequences given up per lane when the end of a damaged file cannot be read: no event may ever carry a
  * sequence that a lost one may have had, since its receiver would take it for a repeat.
  */
-const UNCERTAIN_TAIL = 1_000_000;
+export const UNCERTAIN_TAIL = 1_000_000;
+
+/**
+ * Stands for every lane of which a damaged file shows nothing: its last sequence is where such a lane
+ * begins behind.
+ */
+export const OTHER_LANES = -1;
 
 /** What is known of a lane's sequences. */
 export interface LaneSurvey {

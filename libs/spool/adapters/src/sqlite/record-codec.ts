@@ -266,11 +266,17 @@ export function crcOfRow(row: RowColumns): number {
 }
 
 /** CRC-32 of what the file says of itself; a flipped `acked_pos` would silently skip events. */
-export function crcOfMeta(emitterId: Uint8Array, ackedPosition: number, trimFloor: number): number {
-  const bytes = Buffer.alloc(32);
+export function crcOfMeta(
+  format: number,
+  emitterId: Uint8Array,
+  ackedPosition: number,
+  trimFloor: number,
+): number {
+  const bytes = Buffer.alloc(40);
   bytes.set(emitterId.subarray(0, 16));
   bytes.writeDoubleLE(ackedPosition, 16);
   bytes.writeDoubleLE(trimFloor, 24);
+  bytes.writeDoubleLE(format, 32);
   return crc32(bytes);
 }
 

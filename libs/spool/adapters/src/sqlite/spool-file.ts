@@ -3,7 +3,9 @@ import { crc32 } from 'node:zlib';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import { AttemptLedger } from './attempt-ledger.js';
+import { OTHER_LANES } from './lost-ranges.js';
 import { crcOfMeta, readAppend, readGroup, sealAppend, type PackedGroup } from './record-codec.js';
+import { FILE_FORMAT } from './spool-schema.js';
 
 /** Bytes of a row beside its body, for the sums that bound the file. */
 export const ROW_OVERHEAD_BYTES = 64;
@@ -151,7 +153,7 @@ export class SpoolFile {
     for (let left = group.appendCount; left > 0; left -= 1) {
       const record = readAppend(group.appends, at);
       const { lane, closes, eventId, framed, sealed } = record;
-      const last = outcome.sequences.get(lane) ?? this.lastSequences.get(lane) ?? 0;
+      const last = outcome.sequences.get(lane) ?? lastSequenceOf(this.lastSequences, lane);
       const crc = sealAppend(record, last + 1);
       outcome.position += 1;
       event.run(outcome.position, lane, last + 1, closes, eventId, group.atUs, framed, crc);
@@ -171,7 +173,7 @@ export class SpoolFile {
   /** Stores the acknowledgement with a trim floor; the caller runs it in a transaction. */
   storeMeta(trimFloor: number): void {
     const { emitterId, ackedPosition } = this;
-    const crc = crcOfMeta(emitterId, ackedPosition, trimFloor);
+    const crc = crcOfMeta(FILE_FORMAT, emitterId, ackedPosition, trimFloor);
     this.statements.meta.run(ackedPosition, trimFloor, crc);
   }
 
@@ -202,6 +204,11 @@ export class SpoolFile {
     this.pendingAck = null;
     this.pendingDeletion = false;
   }
+}
+
+/** Last sequence of a lane; 0 when it has none. */
+export function lastSequenceOf(lastSequences: ReadonlyMap<number, number>, lane: number): number {
+  return lastSequences.get(lane) ?? lastSequences.get(OTHER_LANES) ?? 0;
 }
 
 function prepareAll(

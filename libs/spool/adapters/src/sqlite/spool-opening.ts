@@ -3,12 +3,11 @@ import { join } from 'node:path';
 
 import type { DatabaseSync } from 'node:sqlite';
 
-import { AppError, assert } from '#libs/kernel';
+import { AppError } from '#libs/kernel';
 import type { LostRange } from '#libs/spool/core';
 
 import { AttemptLedger } from './attempt-ledger.js';
 import { ROW_OVERHEAD_BYTES, SpoolFile, type FilePosition } from './spool-file.js';
-import { crcOfMeta } from './record-codec.js';
 import { readBlock, readRow } from './spool-reader.js';
 import {
   completeExchange,
@@ -17,8 +16,15 @@ import {
   rememberEmitter,
   salvage,
 } from './spool-salvage.js';
-import { DATABASE_FILE, FILE_FORMAT } from './spool-schema.js';
-import { connect, createTables, occupiedBytes } from './spool-connection.js';
+import { DATABASE_FILE } from './spool-schema.js';
+import {
+  connect,
+  createTables,
+  hasOurTables,
+  isEmptyFile,
+  occupiedBytes,
+  soundMeta,
+} from './spool-connection.js';
 import { sqliteFault } from './sqlite-fault.js';
 import { hasCommitsBehindDamage } from './wal-tail.js';
 import type { Opening, WriterData } from './writer-protocol.js';
@@ -53,7 +59,9 @@ export function openSpoolFile(data: WriterData): OpenedFile {
 
 function isDamage(error: unknown): boolean {
   if (error instanceof AppError) return error.code.startsWith('spool.damaged');
-  return sqliteFault(error) === 'damaged';
+  // Of a file that names our tables no query fails as malformed unless its pages are.
+  const fault = sqliteFault(error);
+  return fault === 'damaged' || fault === 'malformed';
 }
 
 function openOnce(data: WriterData, lostRanges: readonly LostRange[]): OpenedFile {
@@ -84,34 +92,17 @@ function openOnce(data: WriterData, lostRanges: readonly LostRange[]): OpenedFil
   }
 }
 
-interface Meta {
-  readonly emitterId: Uint8Array;
-  readonly ackedPosition: number;
-  readonly trimFloor: number;
-  readonly clean: boolean;
-}
+type Meta = NonNullable<ReturnType<typeof soundMeta>>;
 
 function readMeta(db: DatabaseSync, data: WriterData): Meta {
-  if (db.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'spool_meta'`).get() === undefined) {
-    createTables(db, data.freshEmitterId, data.nowMs);
+  if (isEmptyFile(db)) {
+    const nothing = { emitterId: data.freshEmitterId, ackedPosition: 0, trimFloor: 0 };
+    createTables(db, nothing, data.nowMs);
   }
-  const row = db.prepare('SELECT * FROM spool_meta').get();
-  if (row === undefined) throw damaged('the file has no identity');
-  if (row['format'] !== FILE_FORMAT) {
-    throw new AppError({
-      code: 'spool.unknown_format',
-      kind: 'internal',
-      publicMessage: 'internal error',
-      internalMessage: `format ${String(row['format'])} of the spool, expected ${FILE_FORMAT}`,
-    });
-  }
-  const emitterId = row['emitter_id'] as Uint8Array;
-  const ackedPosition = row['acked_pos'] as number;
-  const trimFloor = row['trim_floor'] as number;
-  if (crcOfMeta(emitterId, ackedPosition, trimFloor) !== row['crc']) {
-    throw damaged('what the file says of itself fails its checksum');
-  }
-  return { emitterId, ackedPosition, trimFloor, clean: row['clean'] === 1 };
+  const meta = soundMeta(db);
+  if (meta === null) throw damaged('what the file says of itself fails its checksum');
+  if (!hasOurTables(db)) throw damaged('the tables are not what this version made');
+  return meta;
 }
 
 function checkLog(directory: string): void {
@@ -174,7 +165,7 @@ function readLedger(db: DatabaseSync): { ledger: AttemptLedger; nextAttempt: num
   let floor = Number.MAX_SAFE_INTEGER;
   for (const row of db.prepare('SELECT * FROM journal ORDER BY pos').iterate()) {
     const [first, count, spoolPosition] = [row['pos'], row['count'], row['spool_pos']] as number[];
-    assert(readBlock(row).length === count, 'a block holds as many attempts as it says');
+    if (readBlock(row).length !== count) throw damaged('a block of the journal has another length');
     ledger.opened(first!, count!, spoolPosition!);
     nextAttempt = first! + count!;
     floor = Math.min(floor, spoolPosition!);

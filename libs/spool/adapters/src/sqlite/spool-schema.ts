@@ -1,6 +1,9 @@
 /** Version of the tables below; a file of another version is refused. */
 export const FILE_FORMAT = 1;
 
+/** Size of a page. */
+export const PAGE_BYTES = 4_096;
+
 /** Name of the database inside the spool's directory. */
 export const DATABASE_FILE = 'spool.db';
 
@@ -12,6 +15,7 @@ export const DATABASE_FILE = 'spool.db';
 export function pragmas(ack: 'process' | 'fsync'): string {
   return `
     PRAGMA locking_mode = EXCLUSIVE;
+    PRAGMA page_size = ${PAGE_BYTES};
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = ${ack === 'fsync' ? 'FULL' : 'NORMAL'};
@@ -22,10 +26,12 @@ export function pragmas(ack: 'process' | 'fsync'): string {
 
 /*
  * spool_meta    one row. acked_pos: rows up to it are published. trim_floor: rows up to it may be
- *               deleted. crc: over emitter, acked_pos and trim_floor. clean: 1 after an orderly close.
+ *               deleted. crc: over format, emitter, acked_pos
+ *               and trim_floor. clean: 1 after an orderly close.
  * spool         publishable events, append-only, one row each, a few GiB at most. closes: number of the
  *               attempt that the event ends, 0 for none. body: headers and data, framed.
- * spool_lane    highest sequence deleted per lane, so that no sequence is ever used twice.
+ * spool_lane    highest sequence deleted per lane, so that no sequence is ever used twice;
+ *               lane -1: the same for lanes that a salvage found nothing of.
  * journal       attempts before they are sent, one row per commit that opened any: attempts pos ..
  *               pos + count - 1. An attempt is open when it stands here and no event behind spool_pos
  *               closes it; a row is deleted some time after its last attempt ended.

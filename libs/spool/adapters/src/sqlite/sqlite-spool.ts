@@ -13,7 +13,7 @@ import { GroupCommitter, type SpoolLogger, type SpoolMetrics } from './group-com
 import { GroupQueue, type OpenedAttempt, type TakenGroup } from './group-queue.js';
 import { RecentEvents } from './recent-events.js';
 import { appendBytes, checkRecord, eventIdText, openBytes, readFramed } from './record-codec.js';
-import { ROW_OVERHEAD_BYTES } from './spool-file.js';
+import { lastSequenceOf, ROW_OVERHEAD_BYTES } from './spool-file.js';
 import { unavailable, type FileSizes, type Opening, type SpooledRow } from './writer-protocol.js';
 import { WriterThread } from './writer-thread.js';
 
@@ -278,7 +278,7 @@ export class SqliteSpool extends Spool {
     for (const { event, headersJson, body } of group.appends) {
       const { lane, eventId, headers } = event;
       this.lastPosition += 1;
-      const sequence = (this.lastSequences.get(lane) ?? 0) + 1;
+      const sequence = lastSequenceOf(this.lastSequences, lane) + 1;
       this.lastSequences.set(lane, sequence);
       const position = this.lastPosition;
       this.recent.push({ lane, eventId, headers, body, position, sequence: BigInt(sequence) });
