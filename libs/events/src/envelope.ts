@@ -32,7 +32,11 @@ export interface EventDescription {
   readonly time: string;
   readonly subject: string;
   readonly partitionKey: string;
-  readonly stream?: { readonly emitterId: string; readonly lane: number; readonly sequence: bigint };
+  readonly stream?: {
+    readonly emitterId: string;
+    readonly lane: number;
+    readonly sequence: bigint;
+  };
 }
 
 /** The headers of one event record. */

@@ -3,15 +3,10 @@ import type { Random } from './random.js';
 
 /** A virtual key: UUID version 4, lower case with dashes. */
 export type KeyId = string & { readonly __brand: 'KeyId' };
-/** A team: a label of 1 to 63 characters. */
-export type TeamId = string & { readonly __brand: 'TeamId' };
 /** One client request: UUID version 7, lower case with dashes; on the wire `req-` + 32 hex digits. */
 export type RequestId = string & { readonly __brand: 'RequestId' };
-/** One budget definition: UUID version 4, lower case with dashes. */
-export type BudgetId = string & { readonly __brand: 'BudgetId' };
 
-const UUID_PATTERN =
-  /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+const UUID_PATTERN = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 
 /** The 32 hex digits of 16 bytes with the dashes of a UUID. */
 export function formatUuid(bytes: Uint8Array): string {

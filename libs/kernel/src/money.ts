@@ -6,9 +6,6 @@ import { AppError } from './app-error.js';
  */
 export type PicoUsd = bigint & { readonly __brand: 'PicoUsd' };
 
-/** Pico-dollars in one dollar. */
-export const PICO_PER_USD = 1_000_000_000_000n;
-
 /** Fraction digits of a dollar amount that pico-dollars can express. */
 const USD_FRACTION_DIGITS = 12;
 

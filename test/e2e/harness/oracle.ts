@@ -10,7 +10,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { connectTo } from './event-log-probe.js';
 import type { TestModel, Tollgate } from './tollgate.js';
 
-const PROBE = join(import.meta.dirname, 'chdb-probe.js');
+const PROBE = join(import.meta.dirname, 'chdb-probe.child.js');
 const PICO_DIGITS = 12;
 
 /** What the simulator says of one attempt. */
