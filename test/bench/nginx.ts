@@ -34,9 +34,11 @@ export async function startNginx(
     { stdio: 'ignore' },
   );
   await eventually(() => isListening(port), { deadlineMs: 10_000 });
+  const master = child.pid ?? 0;
+  await eventually(() => childrenOf(master).length > 0);
   return {
     url: `http://127.0.0.1:${port}`,
-    pids: childrenOf(child.pid ?? 0),
+    pids: childrenOf(master),
     stop: () => void child.kill('SIGTERM'),
   };
 }

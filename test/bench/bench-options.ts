@@ -1,0 +1,112 @@
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { SUBJECTS, type SubjectName } from './testbed.js';
+import { TRAFFIC, type TrafficName } from './traffic.js';
+
+/** What the caller asked for. */
+export interface BenchOptions {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly warmUpSeconds: number;
+  readonly connections: number;
+  readonly streams: number;
+  readonly calls: number;
+  readonly seed: number | null;
+  readonly subjects: readonly SubjectName[];
+  readonly traffic: readonly TrafficName[];
+  /** Where the proxy leaves its CPU profiles; null = it makes none. */
+  readonly profileDir: string | null;
+  readonly isJson: boolean;
+  /** Null = a new file below `bench-results`. */
+  readonly outFile: string | null;
+}
+
+/** What `--help` prints. */
+export const HELP = `Usage: npm run bench -- <what> [options]
+
+  proxy       CPU time per request of the proxy beside nginx, ungoverned and direct: G1, G3, G4
+  freshness   from the end of an answer to its cost in a usage query: G17
+
+Options of proxy
+  --rounds N        measured rounds, each with every subject in random order (7)
+  --seconds N       length of one measurement (3)
+  --warm-up N       seconds of load before the first round, per subject (2)
+  --connections N   connections of the plain load (128)
+  --streams N       streams at once (100)
+  --subjects A,B    of ${SUBJECTS.join(', ')} (all)
+  --traffic A,B     of ${TRAFFIC.join(', ')} (all)
+  --profile DIR     the governed proxy leaves its CPU profiles there; it is slower then
+  --seed N          order of the rounds; printed by every run (random)
+
+Options of freshness
+  --calls N         calls made one after the other (200)
+
+Options of both
+  --json            print the raw result instead of tables
+  --out FILE        where the raw result goes (bench-results/<what>-<time>.json)
+
+Examples
+  npm run bench -- proxy
+  npm run bench -- proxy --rounds 9 --seconds 5 --out before.json
+`;
+
+/** Options that take a value. */
+const VALUED = [
+  'rounds',
+  'seconds',
+  'warm-up',
+  'connections',
+  'streams',
+  'calls',
+  'seed',
+  'subjects',
+  'traffic',
+  'profile',
+  'out',
+];
+
+/** A command line that cannot be followed; the message says why. */
+export class UsageError extends Error {}
+
+/**
+ * Reads the arguments behind the name of a bench.
+ * @throws UsageError for an unknown option or a number out of range
+ */
+export function readOptions(args: string[]): BenchOptions {
+  const text = { type: 'string' } as const;
+  const options = Object.fromEntries(VALUED.map((name) => [name, text]));
+  let values: Record<string, unknown>;
+  try {
+    values = parseArgs({ args, options: { ...options, json: { type: 'boolean' } } }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  const number = (name: string, fallback: number, least: number, most: number): number => {
+    const value = values[name] === undefined ? fallback : Number(values[name]);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new UsageError(`--${name} must be an integer from ${least} to ${most}`);
+  };
+  const choice = <T extends string>(name: string, all: readonly T[]): readonly T[] => {
+    const value = values[name];
+    if (typeof value !== 'string') return all;
+    const unknown = value.split(',').filter((one) => !all.some((known) => known === one));
+    if (unknown.length === 0) return all.filter((known) => value.split(',').includes(known));
+    throw new UsageError(`--${name} knows ${all.join(', ')}, not ${unknown.join(', ')}`);
+  };
+  const profile = values['profile'];
+  return {
+    rounds: number('rounds', 7, 1, 1_000),
+    seconds: number('seconds', 3, 1, 600),
+    warmUpSeconds: number('warm-up', 2, 0, 600),
+    connections: number('connections', 128, 1, 1_000),
+    streams: number('streams', 100, 1, 1_000),
+    calls: number('calls', 200, 1, 100_000),
+    seed: values['seed'] === undefined ? null : number('seed', 0, 0, 2 ** 32 - 1),
+    subjects: choice('subjects', SUBJECTS),
+    traffic: choice('traffic', TRAFFIC),
+    profileDir: typeof profile === 'string' ? resolve(profile) : null,
+    isJson: values['json'] === true,
+    outFile: typeof values['out'] === 'string' ? values['out'] : null,
+  };
+}

@@ -1,0 +1,77 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+
+import { messageOf, SystemRandom } from '#libs/kernel';
+
+import { HELP, readOptions, UsageError, type BenchOptions } from './bench-options.js';
+import { machineFacts } from './machine.js';
+import { missingTools } from './needed-tools.js';
+
+/** The result of a bench: what is kept, and what is shown of it. */
+interface Outcome {
+  readonly raw: object;
+  readonly text: string;
+}
+
+const write = (text: string): void => void process.stdout.write(text);
+/** Progress goes where it does not mix with `--json`. */
+const say = (line: string): void => void process.stderr.write(`  ${line}\n`);
+
+async function benchProxy(options: BenchOptions): Promise<Outcome> {
+  const missing = missingTools();
+  if (missing !== null) throw new Error(missing);
+  const { measureProxy } = await import('./proxy.bench.js');
+  const { printed, summarize } = await import('./proxy-report.js');
+  const { generatorOf } = await import('./statistics.js');
+  const seed = options.seed ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
+  const machine = machineFacts();
+  say(`seed ${seed}, load average ${machine.loadBefore}`);
+  const measurements = await measureProxy(options, seed, say);
+  const summary = summarize(measurements, generatorOf(seed));
+  const raw = { bench: 'proxy', machine, options: { ...options, seed }, summary, measurements };
+  return { raw, text: `\nseed ${seed}\n${printed(measurements, summary)}` };
+}
+
+async function benchFreshness({ calls }: BenchOptions): Promise<Outcome> {
+  const { measureFreshness } = await import('./freshness.bench.js');
+  say(`${calls} calls, one after the other`);
+  const machine = machineFacts();
+  const result = await measureFreshness(calls);
+  const { p50Ms, p99Ms, mostMs, floorMs, holdsFloor } = result;
+  const verdict = `<= ${floorMs}  ${holdsFloor ? 'pass' : 'MISS'}`;
+  const text = `G17 answer to usage query, ms: p50 ${p50Ms}, p99 ${p99Ms}, most ${mostMs}  ${verdict}\n`;
+  return { raw: { bench: 'freshness', machine, result }, text };
+}
+
+function keep(name: string, options: BenchOptions, outcome: Outcome, startedAt: string): string {
+  const fileName = `${name}-${startedAt.replaceAll(/[:.]/g, '-')}.json`;
+  const path = resolve(options.outFile ?? join('bench-results', fileName));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `${JSON.stringify(outcome.raw, null, 1)}\n`);
+  return path;
+}
+
+async function main(name: string | undefined, args: string[]): Promise<void> {
+  if (name === 'ungoverned-proxy') {
+    const { serveUngoverned } = await import('./ungoverned-proxy.js');
+    return serveUngoverned(args[0] ?? '');
+  }
+  if (name === undefined || [name, ...args].some((arg) => arg === '--help' || arg === '-h')) {
+    return write(HELP);
+  }
+  const bench = { proxy: benchProxy, freshness: benchFreshness }[name];
+  if (bench === undefined) throw new UsageError(`there is no bench "${name}"`);
+  const options = readOptions(args);
+  const startedAt = machineFacts().startedAt;
+  const outcome = await bench(options);
+  write(options.isJson ? `${JSON.stringify(outcome.raw)}\n` : outcome.text);
+  say(`raw result: ${keep(name, options, outcome, startedAt)}`);
+}
+
+try {
+  await main(process.argv[2], process.argv.slice(3));
+} catch (error) {
+  const hint = error instanceof UsageError ? '; --help shows what is understood' : '';
+  process.stderr.write(`bench: ${messageOf(error)}${hint}\n`);
+  process.exitCode = 1;
+}
