@@ -7,10 +7,10 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
-import { openSpoolFile } from '../adapters/src/sqlite/spool-opening.js';
-import { appendBytes, packGroup, type AppendRecord } from '../adapters/src/sqlite/record-codec.js';
-import { SpoolReader } from '../adapters/src/sqlite/spool-reader.js';
-import type { WriterData } from '../adapters/src/sqlite/writer-protocol.js';
+import { openSpoolFile } from '../src/sqlite/spool-opening.js';
+import { appendBytes, packGroup, type AppendRecord } from '../src/sqlite/record-codec.js';
+import { SpoolReader } from '../src/sqlite/spool-reader.js';
+import type { WriterData } from '../src/sqlite/writer-protocol.js';
 import { idOf, inDirectory, looseEventOf } from './spool-fixture.js';
 
 const EMITTER = Buffer.alloc(16, 7);

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 
 import { expect, test } from '@jest/globals';
 
-import { appendBytes, openBytes, packGroup } from '../adapters/src/sqlite/record-codec.js';
-import { RESERVE_BYTES, ReserveFile } from '../adapters/src/sqlite/reserve-file.js';
-import { openSpoolFile } from '../adapters/src/sqlite/spool-opening.js';
-import { sqliteFault } from '../adapters/src/sqlite/sqlite-fault.js';
+import { appendBytes, openBytes, packGroup } from '../src/sqlite/record-codec.js';
+import { RESERVE_BYTES, ReserveFile } from '../src/sqlite/reserve-file.js';
+import { openSpoolFile } from '../src/sqlite/spool-opening.js';
+import { sqliteFault } from '../src/sqlite/sqlite-fault.js';
 import { idOf, inDirectory, withSpool } from './spool-fixture.js';
 
 const headersJson = '{}';

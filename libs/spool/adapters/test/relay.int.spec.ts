@@ -6,7 +6,7 @@ import { describe, expect, test } from '@jest/globals';
 import { SystemClock, SystemRandom, delay } from '#libs/kernel';
 import { EventPublisher, SpoolRelay, type Spool, type SpooledEvent } from '#libs/spool/core';
 
-import { SpoolReader } from '../adapters/src/sqlite/spool-reader.js';
+import { SpoolReader } from '../src/sqlite/spool-reader.js';
 import { inDirectory, looseEventOf, openSpool, withSpool } from './spool-fixture.js';
 
 /** Keeps what it is given; fails as often as it is told, before or after keeping it. */
