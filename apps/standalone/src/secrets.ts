@@ -20,15 +20,13 @@ const FILE_NAME = 'secrets.json';
 /**
  * The secrets of `dataDir`: what the environment gives wins, what is missing is generated once and
  * kept in `secrets.json` (mode 0600).
- * @returns the secrets, and whether the operator key was made by this call
  */
 export function loadSecrets(
   dataDir: string,
   given: { readonly adminApiKey: string | null; readonly keyPeppers: string | null },
   random: Random,
-): { readonly secrets: Secrets; readonly isNewAdminKey: boolean } {
+): Secrets {
   const kept = readSecrets(dataDir);
-  const isNewAdminKey = given.adminApiKey === null && kept.ADMIN_API_KEY === undefined;
   const generated: Secrets = {
     ...kept,
     ADMIN_API_KEY: kept.ADMIN_API_KEY ?? text(random),
@@ -38,12 +36,11 @@ export function loadSecrets(
   if (kept.ADMIN_API_KEY === undefined || kept.KEY_PEPPERS === undefined) {
     writeSecrets(dataDir, generated);
   }
-  const secrets = {
+  return {
     ...generated,
     ADMIN_API_KEY: given.adminApiKey ?? generated.ADMIN_API_KEY,
     KEY_PEPPERS: given.keyPeppers ?? generated.KEY_PEPPERS,
   };
-  return { secrets, isNewAdminKey };
 }
 
 /** Keeps the ready-made key beside the other secrets. */

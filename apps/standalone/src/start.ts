@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 
 import { loadCatalog } from '#apps/auth';
 import { startSimulator } from '#apps/simulator';
-import { messageOf, SystemClock } from '#libs/kernel';
+import { AppError, messageOf, SystemClock } from '#libs/kernel';
 import type { ServedCatalog } from '#libs/keys/core';
 import {
   ConfigError,
@@ -51,7 +51,7 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
     logLevel: config.logLevel,
   });
   const lock = DataDirectoryLock.acquire(dataDir);
-  const { secrets, isNewAdminKey } = loadSecrets(dataDir, config, runtime.random);
+  const secrets = loadSecrets(dataDir, config, runtime.random);
   const closers: (() => Promise<void> | void)[] = [() => lock.release()];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.toReversed()) await close();
@@ -65,7 +65,9 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
     writeFacts(dataDir, url, engines.databaseUrl);
     closers.push(() => rmSync(factsFile(dataDir), { force: true }));
     const key = await quickstartKey(url, dataDir, secrets);
-    welcome(steps, config, url, { key, adminKey: isNewAdminKey ? secrets.ADMIN_API_KEY : null });
+    // Until the ready-made key exists nobody has seen a finished start, hence not the operator key.
+    const isFirst = secrets.QUICKSTART_KEY === undefined && config.adminApiKey === null;
+    welcome(steps, config, url, { key, adminKey: isFirst ? secrets.ADMIN_API_KEY : null });
     return closeAll;
   } catch (error) {
     await closeAll();
@@ -112,7 +114,24 @@ async function serve(input: ServeInput, steps: Steps): Promise<string> {
     environment: processEnvironment(),
   });
   closers.push(() => services.close());
-  return steps.run('services', () => services.listen());
+  try {
+    return await steps.run('services', () => services.listen());
+  } catch (error) {
+    throw portFault(error, config) ?? error;
+  }
+}
+
+/** A clear line for the faults that a newcomer meets; null for any other error. */
+function portFault(error: unknown, { host, port }: StandaloneConfig): AppError | null {
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  const why: Readonly<Record<string, string>> = {
+    EADDRINUSE: `port ${port} on ${host} is in use: set PORT to a free one`,
+    EACCES: `port ${port} needs more rights than this user has: set PORT to one above 1023`,
+    EADDRNOTAVAIL: `this machine has no address ${host}: set HOST to one it has`,
+  };
+  const publicMessage = typeof code === 'string' ? why[code] : undefined;
+  if (publicMessage === undefined) return null;
+  return new AppError({ code: 'standalone.cannot_listen', kind: 'invalid', publicMessage });
 }
 
 function factsFile(dataDir: string): string {

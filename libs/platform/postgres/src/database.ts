@@ -134,7 +134,10 @@ export class Database implements Queryable {
   constructor(options: DatabaseOptions) {
     this.pool = new Pool(poolConfig(options));
     const onIdleError = options.onIdleError;
-    this.pool.on('error', (error) => onIdleError?.(error));
+    // The driver's end does not wait for the server's side; what breaks after it was to be closed.
+    this.pool.on('error', (error) => {
+      if (this.closing === undefined) onIdleError?.(error);
+    });
   }
 
   query<Row extends QueryResultRow = QueryResultRow>(
