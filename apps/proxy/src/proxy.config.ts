@@ -1,16 +1,13 @@
-import { IsIn, Max, Min, MinLength } from 'class-validator';
+import { IsIn, Max, Min } from 'class-validator';
 
-import { EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
+import { EnvInteger, EnvText, EnvUrl, ServiceConfig } from '#libs/platform/config';
 
 /** Settings of the proxy as a process of its own. */
-export class ProxyConfig {
+export class ProxyConfig extends ServiceConfig {
   @EnvInteger('PORT', { describe: 'the port to listen on, 0 for a free one', fallback: '8080' })
   @Min(0)
   @Max(65_535)
   port!: number;
-
-  @EnvText('HOST', { describe: 'the address to listen on', fallback: '127.0.0.1' })
-  host!: string;
 
   @EnvUrl('PUBLIC_URL', ['http', 'https'], {
     describe: 'the origin callers use; the listening address when unset',
@@ -36,13 +33,6 @@ export class ProxyConfig {
   })
   budgetUrl!: string;
 
-  @EnvText('SERVICE_SECRET', {
-    describe: 'shared by the services, at least 16 characters',
-    isSecret: true,
-  })
-  @MinLength(16)
-  serviceSecret!: string;
-
   @EnvText('KEY_PEPPERS', {
     describe: 'peppers of the key index, newest first: v1:<base64>',
     isSecret: true,
@@ -55,21 +45,6 @@ export class ProxyConfig {
     isSecret: true,
   })
   adminApiKey!: string | null;
-
-  @EnvText('METRICS_TOKEN', {
-    describe: 'opens /metrics beyond loopback',
-    fallback: null,
-    isSecret: true,
-  })
-  metricsToken!: string | null;
-
-  @EnvInteger('LOG_PARTITIONS', {
-    describe: 'partitions of the event log, fixed for the life of a deployment',
-    fallback: '12',
-  })
-  @Min(1)
-  @Max(64)
-  logPartitions!: number;
 
   @EnvText('SPOOL_DIR', { describe: 'the folder of the spool, on a disk of its own process' })
   spoolDir!: string;
@@ -88,8 +63,4 @@ export class ProxyConfig {
   @Min(0)
   @Max(900)
   drainSeconds!: number;
-
-  @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'info' })
-  @IsIn(['silent', 'error', 'warn', 'info', 'debug'])
-  logLevel!: string;
 }

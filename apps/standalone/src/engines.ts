@@ -73,6 +73,10 @@ export async function openEngines(
       clock,
       random,
       logger: runtime.logger,
+      onFatal: (error) => {
+        runtime.logger.fatal({ reason: error.message }, 'the spool ended; start again to go on');
+        process.exit(1);
+      },
     });
     const transport = new UndiciTransport();
     const close = async (): Promise<void> => {

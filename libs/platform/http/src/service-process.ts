@@ -2,7 +2,7 @@ import type { DynamicModule } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyInstance } from 'fastify';
 
-import { messageOf } from '#libs/kernel';
+import { AppError, messageOf } from '#libs/kernel';
 import { ConfigError, describeConfig, EXIT_CONFIG } from '#libs/platform/config';
 import type { Runtime } from '#libs/platform/telemetry';
 
@@ -20,6 +20,10 @@ export interface ServiceProcess {
   readonly routes?: (fastify: FastifyInstance) => void;
   /** Connects the consumers of the event log; closed before the application is. */
   readonly connect?: (app: NestFastifyApplication) => { close(): Promise<void> };
+  /** Waits for what must be done before the first request. */
+  readonly ready?: (app: NestFastifyApplication) => Promise<void>;
+  /** Told the address once the process listens. */
+  readonly listening?: (url: string) => void;
   /** Closes what was opened for the module, in this order, after the application. */
   readonly close: readonly (() => Promise<void>)[];
 }
@@ -27,10 +31,12 @@ export interface ServiceProcess {
 /**
  * Runs a service until SIGINT or SIGTERM. Prints `<name> listening on <url>` when it serves.
  * Exit codes: 0 stopped, 1 an engine or the port cannot be had, 2 faulty configuration.
+ * @param exitCodes further exit codes by the code of the error that prevents the start
  */
 export async function runService(
   name: string,
   build: () => ServiceProcess | Promise<ServiceProcess>,
+  exitCodes: Readonly<Record<string, number>> = {},
 ): Promise<void> {
   try {
     const service = await build();
@@ -38,7 +44,8 @@ export async function runService(
     stopOnSignal(name, stop);
   } catch (error) {
     process.stderr.write(`${name}: ${messageOf(error)}\n`);
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+    const ownCode = error instanceof AppError ? exitCodes[error.code] : undefined;
+    process.exit(error instanceof ConfigError ? EXIT_CONFIG : (ownCode ?? 1));
   }
 }
 
@@ -50,8 +57,11 @@ async function serve(name: string, service: ServiceProcess): Promise<() => Promi
   const consumer = service.connect?.(app);
   await app.init();
   await app.startAllMicroservices();
+  await service.ready?.(app);
   await app.listen(config.port, config.host);
-  process.stdout.write(`${name} listening on ${await app.getUrl()}\n`);
+  const url = await app.getUrl();
+  service.listening?.(url);
+  process.stdout.write(`${name} listening on ${url}\n`);
   return async () => {
     runtime.health.drain();
     await consumer?.close();
