@@ -293,6 +293,19 @@ describe('bad records', () => {
     ]);
   });
 
+  test('whatever a poison record names, its partition moves on', async () => {
+    const at = await member();
+    await at.eventLog.append([
+      emitter.completed(sample(1, { usage: { '\0': 1 } })),
+      emitter.completed(sample(2, { user_id: 'a\0b' })),
+      { ...emitter.completed(sample(3)), headers: { ce_type: '\0' } },
+      emitter.completed(sample(4, {}), 4n),
+    ]);
+    await caughtUp(at);
+    const { rows } = await at.database.query('SELECT "offset" FROM dead_letter ORDER BY 1');
+    expect(rows).toEqual([{ offset: 0n }, { offset: 1n }, { offset: 2n }]);
+  });
+
   test('a broken record whose hold can be read stays booked at it', async () => {
     const at = await member();
     const record = emitter.completed(sample(1, { hold: { hold_id: 'h.9', budgets: [] } }));

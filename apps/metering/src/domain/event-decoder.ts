@@ -129,7 +129,7 @@ function readVector(fields: FieldReader): UsageVector {
   const usage = fields.object('usage');
   const cells = fields.nested(usage, 'usage');
   for (const cell of Object.keys(usage)) {
-    if (!Object.hasOwn(USAGE_CELLS, cell)) throw cells.fault(cell.slice(0, 64), 'a known cell');
+    if (!Object.hasOwn(USAGE_CELLS, cell)) throw fields.fault('usage', 'a vector of known cells');
     cells.integer(cell, 0, MAX_CELL);
   }
   return usage as UsageVector;
@@ -157,7 +157,7 @@ function readHoldId(fields: FieldReader): string | null {
  */
 export function decodeCompleted(value: Uint8Array): CompletedAttempt {
   const fields = new FieldReader(readObject(value));
-  const tierServed = fields.textOrNull('service_tier_served');
+  const tierServed = fields.labelOrNull('service_tier_served');
   const attempt: CompletedAttempt = {
     eventId: fields.uuid('event_id'),
     requestId: fields.uuid('request_id'),
@@ -168,12 +168,12 @@ export function decodeCompleted(value: Uint8Array): CompletedAttempt {
     teamId: fields.textOrNull('team_id', 255),
     userId: fields.text('user_id', 255),
     provider: fields.text('provider'),
-    modelRequested: fields.text('model_requested', 1024),
+    modelRequested: fields.labelOrNull('model_requested', 1024) ?? '',
     model: fields.text('model'),
-    modelServed: fields.textOrNull('model_served', 1024),
+    modelServed: fields.labelOrNull('model_served', 1024),
     operation: fields.oneOf('operation', ['chat']),
     stream: fields.flag('stream'),
-    serviceTier: tierServed ?? fields.textOrNull('service_tier_requested'),
+    serviceTier: tierServed ?? fields.labelOrNull('service_tier_requested'),
     status: fields.oneOf('status', STATUSES),
     httpStatus: fields.integerOrNull('http_status', 0, 999),
     provenance: fields.oneOf('provenance', PROVENANCES),
@@ -188,12 +188,12 @@ export function decodeCompleted(value: Uint8Array): CompletedAttempt {
     holdPicoUsd: fields.money('hold_pusd'),
     holdId: readHoldId(fields),
     flags: readFlags(fields),
-    finishReason: fields.textOrNull('finish_reason'),
+    finishReason: fields.labelOrNull('finish_reason'),
     admittedAtMs: fields.time('admitted_at'),
     occurredAtMs: fields.time('occurred_at'),
     latencyMs: fields.duration('latency_ms'),
     ttftMs: fields.durationOrNull('ttft_ms'),
-    upstreamRequestId: fields.textOrNull('upstream_request_id', 1024),
+    upstreamRequestId: fields.labelOrNull('upstream_request_id', 1024),
     source: fields.oneOf('source', ['proxy', 'recovery']),
   };
   if (attempt.priceId === null && needsPrice(attempt)) {
@@ -225,7 +225,7 @@ export function decodeRejected(value: Uint8Array): RejectedRequest {
     keyId: fields.uuid('key_id'),
     teamId: fields.textOrNull('team_id', 255),
     userId: fields.text('user_id', 255),
-    modelRequested: fields.textOrNull('model_requested', 1024),
+    modelRequested: fields.labelOrNull('model_requested', 1024),
     reason: fields.oneOf('reason', REASONS),
     code: fields.text('code'),
     occurredAtMs: fields.time('occurred_at'),

@@ -42,12 +42,25 @@ export class FieldReader {
     private readonly path = '',
   ) {}
 
-  /** Text of 1 to `most` characters, well-formed Unicode. */
+  /** Text of 1 to `most` characters, well-formed Unicode without U+0000, which SQL text cannot hold. */
   text(name: string, most = 256): string {
     const value = this.members[name];
     const fits = typeof value === 'string' && value.length >= 1 && value.length <= most;
-    if (!fits || !value.isWellFormed()) throw this.fault(name, `text of 1 to ${most} characters`);
+    if (!fits || !value.isWellFormed() || value.includes('\0')) {
+      throw this.fault(name, `text of 1 to ${most} characters`);
+    }
     return value;
+  }
+
+  /**
+   * A name that a caller or a provider gave and no money depends on: cut to `most` characters and made
+   * well-formed, so that it cannot make a record unreadable; the empty text is null.
+   */
+  labelOrNull(name: string, most = 256): string | null {
+    const value = this.members[name];
+    if (value === null || value === '') return null;
+    if (typeof value !== 'string') throw this.fault(name, 'text or null');
+    return value.slice(0, most).toWellFormed();
   }
 
   textOrNull(name: string, most = 256): string | null {

@@ -274,6 +274,23 @@ describe('dead letters', () => {
   test('no error names content of the record', () => {
     const plan = planOfEvents(completed(1, { user_id: 'x'.repeat(300) }));
     expect(plan.deadLetters[0]!.error).not.toContain('xxx');
+    const cell = planOfEvents(completed(1, { usage: { 'x\0': 1 } }));
+    expect(cell.deadLetters).toMatchObject([{ error: 'usage must be a vector of known cells' }]);
+  });
+
+  test('an id that SQL text cannot hold is malformed', () => {
+    const plan = planOfEvents(completed(1, { user_id: 'a\0b' }));
+    expect(plan.deadLetters).toMatchObject([{ faultClass: 'malformed', booked: false }]);
+  });
+
+  test.each<[string, Partial<RequestCompletedV1>]>([
+    ['empty', { model_served: '', finish_reason: '', upstream_request_id: '' }],
+    ['cut inside a character', { model_requested: 'm\ud83d', finish_reason: '\ude00' }],
+    ['longer than its column', { model_served: 'm'.repeat(5000) }],
+  ])('a name by the caller or the provider that is %s costs no measurement', (_name, changes) => {
+    const plan = planOfEvents(completed(1, changes));
+    expect(plan.deadLetters).toEqual([]);
+    expect(plan.usageRows).toMatchObject([{ provenance: 'measured', costPicoUsd: 2_000_000_000n }]);
   });
 });
 

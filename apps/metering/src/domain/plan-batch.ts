@@ -21,7 +21,7 @@ import { classify, streamOf, type ClassifiedRecord } from './record-class.js';
 import { settle } from './settlement.js';
 
 /** Version of the rules that turn a record into a row; raised when the same record gives another row. */
-export const RATER = 1;
+export const RATER = 2;
 
 /** Records of one partition in offset order, before their prices are known. */
 export interface FormedBatch {
