@@ -46,9 +46,10 @@ export interface SettlementChanges {
  * Settles one rated batch. A hold that ends gives its amount back to the accounts it was taken from
  * and leaves its charge there; what a subject was charged beyond that lands on the current epoch of
  * each of its accounts, also disabled and deleted ones. So every charge lands exactly once on every
- * account of its subject, whichever accounts the hold knew of.
- * @throws AppError `internal.assertion` when a hold names an account whose subject was charged less
- *   than the hold says, or more would be given back than is held
+ * account of its subject, whichever accounts the hold knew of. An account whose hold ended keeps that
+ * charge also when the batch charges its subject less or not at all (the record of the attempt was
+ * damaged and no longer says whose team it was): what was held is never lost.
+ * @throws AppError `internal.assertion` when more would be given back than is held
  */
 export function settleBatch(state: SettlementState, rated: UsageRatedV1): SettlementChanges {
   const accounts = new Map(state.accounts.map((account) => [accountKey(account), account]));
@@ -152,6 +153,5 @@ function unheldCharge(
   if (!account.isCurrent) return 0n;
   const total = subjects.get(subjectKey(account.scope, account.subjectId))?.chargePicoUsd ?? 0n;
   const unheld = total - (chargesByBudget.get(account.budgetId) ?? 0n);
-  assert(unheld >= 0n, `holds of budget ${account.budgetId} were charged more than its subject`);
-  return unheld;
+  return unheld < 0n ? 0n : unheld;
 }
