@@ -5,3 +5,4 @@ export * from './money.js';
 export * from './random.js';
 export * from './result.js';
 export * from './wait.js';
+export * from './node-version.js';
