@@ -80,13 +80,16 @@ export async function openEngines(
     });
     const transport = new UndiciTransport();
     const close = async (): Promise<void> => {
-      await transport.close();
-      await spool.close();
-      await eventLog.close();
-      await usageReader.close();
-      await usageStore.close();
-      await Promise.all(Object.values(databases).map((database) => database.close()));
-      await postgres.stop();
+      try {
+        await transport.close();
+        await spool.close();
+        await eventLog.close();
+        await usageReader.close();
+        await usageStore.close();
+        await Promise.all(Object.values(databases).map((database) => database.close()));
+      } finally {
+        await postgres.stop();
+      }
     };
     return {
       ...{ databaseUrl, databases, eventLog, usageStore, usageReader, spool, transport },

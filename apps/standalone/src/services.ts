@@ -28,6 +28,8 @@ export interface ServicesInput {
   readonly priceSheetsDir: string;
   /** Holds the credentials of providers under the names that the catalogue gives. */
   readonly environment: Environment;
+  /** Whether `X-User-ID` is believed without a credential. */
+  readonly trustUserIdHeader: boolean;
 }
 
 /** The services of a process. */
@@ -62,7 +64,7 @@ export async function createServices(input: ServicesInput): Promise<Services> {
     databaseUrl: engines.databaseUrl,
     peppers,
     adminApiKey,
-    trustUserIdHeader: config.trustUserIdHeader ?? isLoopback(config.host),
+    trustUserIdHeader: input.trustUserIdHeader,
     trustedProxySecret: null,
     createDefaultTeam: true,
     catalog: input.catalog,
@@ -124,9 +126,4 @@ export async function createServices(input: ServicesInput): Promise<Services> {
     await Promise.all(consumers.map((consumer) => consumer.close()));
   };
   return { listen, close };
-}
-
-/** Whether an address is reachable from this machine only. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

@@ -88,10 +88,17 @@ export class StandaloneConfig {
   spoolAck!: 'process' | 'fsync';
 
   @EnvFlag('TRUST_X_USER_ID', {
-    describe: 'whether X-User-ID is believed without a credential; default: only on loopback',
+    describe:
+      'whether X-User-ID is believed without a credential; default: on loopback outside production',
     fallback: null,
   })
   trustUserIdHeader!: boolean | null;
+
+  @EnvText('NODE_ENV', {
+    describe: 'production, development or test; production never believes X-User-ID by itself',
+    fallback: 'development',
+  })
+  nodeEnv!: string;
 
   @EnvInteger('DRAIN_SECONDS', {
     describe: 'how long running requests may take at shutdown',

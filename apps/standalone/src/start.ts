@@ -19,9 +19,10 @@ import { createRuntime, type Runtime } from '#libs/platform/telemetry';
 import { openEngines, type Engines } from './engines.js';
 import { quickstartKey, quickstartText } from './quickstart.js';
 import { loadSecrets, type Secrets } from './secrets.js';
-import { createServices } from './services.js';
+import { createServices, type ServicesInput } from './services.js';
 import { StandaloneConfig } from './standalone.config.js';
 import { Steps } from './steps.js';
+import { trustsUserIdHeader } from './user-id-trust.js';
 
 /** Longest clean-up at shutdown after the requests have drained, milliseconds. */
 const CLEANUP_MS = 30_000;
@@ -43,6 +44,7 @@ export async function run(): Promise<void> {
 }
 
 async function start(config: StandaloneConfig, steps: Steps): Promise<() => Promise<void>> {
+  const trustUserIdHeader = trustsUserIdHeader(config);
   const dataDir = resolve(config.dataDir);
   mkdirSync(dataDir, { recursive: true });
   const runtime = createRuntime({
@@ -53,15 +55,13 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
   const lock = DataDirectoryLock.acquire(dataDir);
   const secrets = loadSecrets(dataDir, config, runtime.random);
   const closers: (() => Promise<void> | void)[] = [() => lock.release()];
-  const closeAll = async (): Promise<void> => {
-    for (const close of closers.toReversed()) await close();
-    closers.length = 0;
-  };
+  const closeAll = (): Promise<void> => closeEach(closers.splice(0).toReversed());
   try {
     const catalog = await openCatalog(config, dataDir, runtime, closers);
     const engines = await openEngines(config, dataDir, runtime, lock, steps);
     closers.push(() => engines.close());
-    const url = await serve({ config, runtime, secrets, engines, catalog, closers }, steps);
+    const input = { config, runtime, secrets, engines, catalog, trustUserIdHeader, closers };
+    const url = await serve(input, steps);
     writeFacts(dataDir, url, engines.databaseUrl);
     closers.push(() => rmSync(factsFile(dataDir), { force: true }));
     const key = await quickstartKey(url, dataDir, secrets);
@@ -73,6 +73,19 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
     await closeAll();
     throw error;
   }
+}
+
+/** Closes in the given order; one that fails keeps none of the others open. @throws the first failure */
+async function closeEach(closers: readonly (() => Promise<void> | void)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of closers) {
+    try {
+      await close();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 async function openCatalog(
@@ -92,24 +105,19 @@ async function openCatalog(
   return loadCatalog(file, { SIMULATOR_URL: simulatorUrl });
 }
 
-interface ServeInput {
-  readonly config: StandaloneConfig;
-  readonly runtime: Runtime;
-  readonly secrets: Secrets;
-  readonly engines: Engines;
-  readonly catalog: ServedCatalog;
+interface ServeInput extends Pick<
+  ServicesInput,
+  'config' | 'runtime' | 'secrets' | 'engines' | 'catalog' | 'trustUserIdHeader'
+> {
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** Starts the services and listens. @returns the address */
 async function serve(input: ServeInput, steps: Steps): Promise<string> {
-  const { config, runtime, secrets, engines, catalog, closers } = input;
+  const { config, closers, ...rest } = input;
   const services = await createServices({
+    ...rest,
     config,
-    secrets,
-    runtime,
-    engines,
-    catalog,
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
     environment: processEnvironment(),
   });
@@ -151,6 +159,11 @@ function welcome(
   keys: { readonly key: string; readonly adminKey: string | null },
 ): void {
   steps.say(`\nTollgate is ready at ${url} (data in ${config.dataDir})`);
+  if (trustsUserIdHeader(config)) {
+    steps.say(
+      'Warning: X-User-ID is believed without a credential (TRUST_X_USER_ID=false ends it).',
+    );
+  }
   if (keys.adminKey !== null) {
     steps.say(`\nOperator key, shown this once (kept in ${config.dataDir}/secrets.json):`);
     steps.say(`\n  ${keys.adminKey}`);
