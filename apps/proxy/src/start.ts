@@ -62,7 +62,13 @@ async function proxyProcess(
   const transport = new UndiciTransport();
   let listeningAt = '';
   const options: ProxyOptions = {
-    ...{ runtime, rpc, eventLog, spool, transport, peppers, adminApiKey },
+    runtime,
+    rpc,
+    eventLog,
+    spool,
+    transport,
+    peppers,
+    adminApiKey,
     credentialOf: (variable) => environment[variable] || null,
     publicUrl: () => config.publicUrl ?? listeningAt,
     drainMs: config.drainSeconds * 1_000,

@@ -92,7 +92,13 @@ export async function openEngines(
       }
     };
     return {
-      ...{ databaseUrl, databases, eventLog, usageStore, usageReader, spool, transport },
+      databaseUrl,
+      databases,
+      eventLog,
+      usageStore,
+      usageReader,
+      spool,
+      transport,
       close,
     };
   } catch (error) {

@@ -19,7 +19,7 @@ describe('budget rows', () => {
   test('a new row is revision 1 and its event carries all of it', () => {
     expect(event).toMatchObject({
       type: 'budget.defined.v1',
-      data: { ...{ budget_id: 'b', scope_id: 'k', limit_pusd: '1000', rev: 1, deleted: false } },
+      data: { budget_id: 'b', scope_id: 'k', limit_pusd: '1000', rev: 1, deleted: false },
     });
     expect(definitionInputOf(row)).toMatchObject({ subjectId: 'k', limitPicoUsd: 1_000n, rev: 1 });
   });

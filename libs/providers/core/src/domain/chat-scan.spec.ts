@@ -273,7 +273,9 @@ describe('the rewritten body', () => {
         expect(Math.min(after.maxTokens ?? 9, after.maxCompletionTokens ?? 9)).toBe(3);
         expect(Math.max(after.maxTokens ?? 3, after.maxCompletionTokens ?? 3)).toBe(3);
         expect(after.includeUsage).toBe(inject || given?.include_usage === true);
-        expect(JSON.parse(out.toString())).toMatchObject(JSON.parse(JSON.stringify(extra)) as object);
+        expect(JSON.parse(out.toString())).toMatchObject(
+          JSON.parse(JSON.stringify(extra)) as object,
+        );
       }),
     );
   });
