@@ -290,6 +290,23 @@ describe('/api/budgets', () => {
       status: 'active',
     });
   });
+
+  test('a team made later under a label adopts neither the key nor its spend', async () => {
+    const id = await createKey('loner', { team_id: 'later' });
+    await auth.send('POST', '/teams', {
+      authorization,
+      body: { team_id: 'later', team_name: 'L' },
+    });
+    await put({ scope: 'team', scope_id: 'later', period: 'total', limit_usd: '0' });
+    expect((await auth.send('GET', `/api/keys/${id}`, { user: 'loner' })).body).toMatchObject({
+      status: 'active',
+      team_id: 'later',
+    });
+    const directory = rpcClient<KeyDirectory>(auth.rpc, 'auth.keys', KEY_DIRECTORY_METHODS);
+    expect(await directory.findByIds([dashed(id)])).toMatchObject([
+      { teamId: 'later', teamIsLabel: true, budgeted: false, block: null },
+    ]);
+  });
 });
 
 describe('prices and catalogue', () => {

@@ -43,6 +43,8 @@ export interface RequestCompletedV1 {
   readonly org_id: string;
   readonly key_id: string;
   readonly team_id: string | null;
+  /** Set when `team_id` is a reporting label of a key that belongs to no team: no team's budget sees it. */
+  readonly team_is_label?: true;
   readonly user_id: string;
   readonly provider: string;
   readonly model_requested: string;

@@ -37,10 +37,13 @@ export interface LiveFacts {
 /** Facts of a key that nobody can have used yet. */
 export const NO_FACTS: LiveFacts = { spent: new Map(), activity: new Map() };
 
-/** The subjects whose budgets cover a key: itself and its team. */
-export function subjectsOfKey(key: Pick<VirtualKey, 'keyId' | 'teamId'>): BudgetSubject[] {
+/** The subjects whose budgets cover a key: itself and the team it belongs to, not a mere label. */
+export function subjectsOfKey(
+  key: Pick<VirtualKey, 'keyId' | 'teamId' | 'teamRecordId'>,
+): BudgetSubject[] {
   const own: BudgetSubject = { scope: 'key', subjectId: key.keyId };
-  return key.teamId === null ? [own] : [own, { scope: 'team', subjectId: key.teamId }];
+  if (key.teamId === null || key.teamRecordId === null) return [own];
+  return [own, { scope: 'team', subjectId: key.teamId }];
 }
 
 /** The name under which facts about a subject are kept. */

@@ -71,6 +71,8 @@ export interface CompletedAttempt extends Pick<
   readonly orgId: string;
   readonly keyId: string;
   readonly teamId: string | null;
+  /** `teamId` is reported, and belongs to no team's budget. */
+  readonly teamIsLabel: boolean;
   readonly userId: string;
   readonly modelRequested: string;
   readonly modelServed: string | null;
@@ -118,6 +120,7 @@ export interface AttemptEnvelope {
   readonly orgId: string;
   readonly keyId: string;
   readonly teamId: string | null;
+  readonly teamIsLabel: boolean;
   readonly userId: string;
   readonly provider: string;
   readonly model: string;
@@ -166,6 +169,7 @@ export function decodeCompleted(value: Uint8Array): CompletedAttempt {
     orgId: fields.text('org_id', 255),
     keyId: fields.uuid('key_id'),
     teamId: fields.textOrNull('team_id', 255),
+    teamIsLabel: fields.flagIfSet('team_is_label'),
     userId: fields.text('user_id', 255),
     provider: fields.text('provider'),
     modelRequested: fields.labelOrNull('model_requested', 1024) ?? '',
@@ -255,6 +259,7 @@ export function decodeEnvelope(value: Uint8Array): AttemptEnvelope | null {
       orgId: fields.text('org_id', 255),
       keyId: fields.uuid('key_id'),
       teamId: orElse(() => fields.textOrNull('team_id', 255), null),
+      teamIsLabel: orElse(() => fields.flagIfSet('team_is_label'), false),
       userId: fields.text('user_id', 255),
       provider: orElse(() => fields.text('provider'), 'unknown'),
       model: orElse(() => fields.text('model'), 'unknown'),

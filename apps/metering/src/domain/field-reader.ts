@@ -95,6 +95,11 @@ export class FieldReader {
     return value;
   }
 
+  /** True when the member is, false when it is absent. */
+  flagIfSet(name: string): boolean {
+    return Object.hasOwn(this.members, name) && this.flag(name);
+  }
+
   integer(name: string, least: number, most: number): number {
     const value = this.members[name];
     if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {

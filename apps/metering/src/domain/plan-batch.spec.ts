@@ -294,6 +294,15 @@ describe('dead letters', () => {
   });
 });
 
+test('a team that is a mere label is in the ledger and not among the charged subjects', () => {
+  const label = { team_id: 'team', team_is_label: true } as const;
+  const broken = { ...completed(3, label), usage: { input_text: -1 } };
+  const plan = planOfEvents(completed(1, label), completed(2, { team_id: 'team' }), broken);
+  expect(plan.usageRows.map(({ teamId }) => teamId)).toEqual(['team', 'team', 'team']);
+  const [team] = plan.rated!.subjects.filter(({ scope }) => scope === 'team');
+  expect(team).toMatchObject({ subject_id: 'team', events: 1, charge_pusd: '2000000000' });
+});
+
 test('the message sums charges per key, team, user and organisation, and names every ended hold', () => {
   const keyA = keyInPartition(0);
   const keyB = keyInPartition(0, 1);

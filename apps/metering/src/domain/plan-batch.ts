@@ -141,6 +141,7 @@ export function planBatch(
   prices: ReadonlyMap<string, IdentifiedPrice>,
 ): PlannedBatch {
   const usageRows: UsageRow[] = [];
+  const teamLabels = new Set<UsageRow>();
   const rejectionRows: RejectionRow[] = [];
   const deadLetters: DeadLetter[] = [];
   const mismatches: string[] = [];
@@ -148,17 +149,22 @@ export function planBatch(
     if (item.kind === 'completed') {
       const { row, isMismatch } = usageRow(item, prices);
       usageRows.push(row);
+      if (item.attempt.teamIsLabel) teamLabels.add(row);
       if (isMismatch) mismatches.push(row.eventId);
     } else if (item.kind === 'rejected') {
       rejectionRows.push({ ...item.refusal, recordedAtMs: item.record.appendedAtMs });
     } else {
       const { record, faultClass, error, booking } = item;
       deadLetters.push({ record, faultClass, error, booked: booking !== null });
-      if (booking !== null) usageRows.push(bookedRow(record, booking.stream, booking.envelope));
+      if (booking === null) continue;
+      const row = bookedRow(record, booking.stream, booking.envelope);
+      usageRows.push(row);
+      if (booking.envelope.teamIsLabel) teamLabels.add(row);
     }
   }
   const isUsage = formed.range.topic === TOPICS.requestCompleted;
   const streams = formed.streams.map(({ after }) => after);
+  const charged = usageRows.map((row) => (teamLabels.has(row) ? { ...row, teamId: null } : row));
   return {
     ...formed,
     table: isUsage ? 'usage' : 'rejection',
@@ -167,7 +173,7 @@ export function planBatch(
     deadLetters,
     digest: isUsage ? digestOfUsage(usageRows) : digestOfRejections(rejectionRows),
     mismatches,
-    rated: isUsage ? ratedMessage(formed.batchId, formed.range, usageRows, streams) : null,
+    rated: isUsage ? ratedMessage(formed.batchId, formed.range, charged, streams) : null,
   };
 }
 
@@ -175,7 +181,12 @@ function usageRow(
   { record, stream, attempt }: Extract<ClassifiedRecord, { kind: 'completed' }>,
   prices: ReadonlyMap<string, IdentifiedPrice>,
 ): { readonly row: UsageRow; readonly isMismatch: boolean } {
-  const { statedCostPicoUsd: _cost, statedChargePicoUsd: _charge, ...facts } = attempt;
+  const {
+    statedCostPicoUsd: _cost,
+    statedChargePicoUsd: _charge,
+    teamIsLabel: _label,
+    ...facts
+  } = attempt;
   const priceId = needsPrice(attempt) ? attempt.priceId : null;
   const entry = priceId === null ? null : prices.get(priceId);
   assert(entry !== undefined, 'every price of a batch is loaded before it is rated');
@@ -197,8 +208,9 @@ function usageRow(
 
 /** The row that keeps a broken record's money booked until the record is put right. */
 function bookedRow(record: LogRecord, stream: StreamPosition, envelope: AttemptEnvelope): UsageRow {
+  const { teamIsLabel: _label, ...facts } = envelope;
   return {
-    ...envelope,
+    ...facts,
     final: true,
     modelRequested: envelope.model,
     modelServed: null,
