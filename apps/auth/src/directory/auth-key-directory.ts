@@ -25,10 +25,10 @@ export class AuthKeyDirectory extends KeyDirectory {
   }
 
   async findByDigest(digests: readonly string[]): Promise<KeyRecord | null> {
-    const key = await this.keys.findByDigest(digests, this.clock.nowMs());
-    if (key === null) return null;
-    const [record] = await this.recordsOf([key]);
-    return record!;
+    const found = await this.keys.findByDigest(digests, this.clock.nowMs());
+    if (found === null) return null;
+    const [record] = await this.recordsOf([found.key]);
+    return withinGrace(record!, found.validUntilMs);
   }
 
   async findByIds(keyIds: readonly string[]): Promise<readonly KeyRecord[]> {
@@ -53,6 +53,7 @@ export class AuthKeyDirectory extends KeyDirectory {
         orgId: key.orgId,
         userId: key.userId,
         teamId: key.teamId,
+        ...(key.teamId !== null && key.teamRecordId === null ? { teamIsLabel: true as const } : {}),
         enabled: key.enabled,
         deleted: key.deletedAtMs !== null,
         expiresAtMs: key.expiresAtMs,
@@ -63,6 +64,14 @@ export class AuthKeyDirectory extends KeyDirectory {
       };
     });
   }
+}
+
+/** A record found by a former secret ends with its grace, however long a caller keeps the record. */
+function withinGrace(record: KeyRecord, validUntilMs: number | null): KeyRecord {
+  if (validUntilMs === null) return record;
+  const lastMs = validUntilMs - 1;
+  const expiresAtMs = record.expiresAtMs === null ? lastMs : Math.min(record.expiresAtMs, lastMs);
+  return { ...record, expiresAtMs };
 }
 
 function blockOf(row: BudgetRow, resetsAt: string | null): NonNullable<KeyRecord['block']> {

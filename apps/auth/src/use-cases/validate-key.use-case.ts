@@ -34,11 +34,11 @@ export class ValidateKey {
       return { refusal: reasonOfUnknownKey(presented), view: null };
     }
     const digests = keyDigests(this.peppers, presented);
-    const key = await this.keys.findByDigest(digests, this.clock.nowMs());
-    if (key === null) return { refusal: refusalOfKey(presented, null), view: null };
+    const found = await this.keys.findByDigest(digests, this.clock.nowMs());
+    if (found === null) return { refusal: refusalOfKey(presented, null), view: null };
+    const { key } = found;
     const [view] = await this.figures.viewsOf([key], await this.figures.factsOf([key]));
-    const found = { keyId: key.keyId, status: view!.status };
-    const refusal = refusalOfKey(presented, found);
+    const refusal = refusalOfKey(presented, { keyId: key.keyId, status: view!.status });
     return { refusal, view: refusal === 'Key mismatch' ? null : view! };
   }
 }

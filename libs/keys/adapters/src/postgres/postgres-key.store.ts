@@ -22,6 +22,13 @@ export interface NewDigest {
   readonly pepperVersion: string;
 }
 
+/** A key as found by one of its secrets. */
+export interface FoundKey {
+  readonly key: VirtualKey;
+  /** When the grace of that secret ends, exclusive, milliseconds UTC; null for the current secret. */
+  readonly validUntilMs: number | null;
+}
+
 /** How many listed keys and users a team has. */
 export interface TeamKeyCounts {
   readonly teamRecordId: string;
@@ -78,12 +85,12 @@ export class PostgresKeyStore {
   }
 
   /** The key that one of the digests belongs to, also one in its grace at `nowMs`; else null. */
-  async findByDigest(digests: readonly string[], nowMs: number): Promise<VirtualKey | null> {
+  async findByDigest(digests: readonly string[], nowMs: number): Promise<FoundKey | null> {
     const rows = await this.manager().findBy(KeyDigestEntity, { digest: In([...digests]) });
     const live = rows.find((row) => row.validUntilMs === null || nowMs < row.validUntilMs);
     if (live === undefined) return null;
     const [key] = await this.findByIds([live.keyId]);
-    return key ?? null;
+    return key === undefined ? null : { key, validUntilMs: live.validUntilMs };
   }
 
   /** Adds a key with the digest of its secret. */

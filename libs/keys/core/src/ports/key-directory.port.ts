@@ -7,9 +7,11 @@ export interface KeyRecord {
   readonly orgId: string;
   readonly userId: string;
   readonly teamId: string | null;
+  /** Set when `teamId` named no team when the key was made: it is reported, and no team's budget sees it. */
+  readonly teamIsLabel?: true;
   readonly enabled: boolean;
   readonly deleted: boolean;
-  /** Milliseconds UTC; null = never. */
+  /** Milliseconds UTC; null = never. Found by a former secret, the end of its grace if that is sooner. */
   readonly expiresAtMs: number | null;
   /** Exact names, prefixes ending in `*`, or `*` alone. */
   readonly allowedModels: readonly string[];
