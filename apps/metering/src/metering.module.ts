@@ -8,7 +8,6 @@ import { METERING_PROGRESS_METHODS } from '#libs/usage/core';
 import { UsageConsumer } from './consumers/usage.consumer.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
-import { appendInSlices } from './sink/append-slices.js';
 import { BatchSink } from './sink/batch-sink.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
 import { MeteringMetrics } from './sink/metering-metrics.js';
@@ -44,7 +43,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     database,
     service: 'metering',
     writer: outbox,
-    append: (records) => appendInSlices(eventLog, records),
+    append: (records) => eventLog.append(records),
     random: runtime.random,
     logger,
   });

@@ -9,7 +9,10 @@ export interface OutboxRelayOptions {
   /** The service that owns the outbox; sent along as header `outbox_source`. */
   readonly service: string;
   readonly writer: OutboxWriter;
-  /** Makes records durable in the event log, in order; a rejection is tried again for ever. */
+  /**
+   * Makes records durable in the event log, in order; a rejection is tried again for ever. At most
+   * 1,000 records a call, and 8 MiB of values besides the last.
+   */
   readonly append: (records: readonly OutboxRecord[]) => Promise<void>;
   readonly random: Random;
   readonly logger: Pick<Logger, 'warn'>;
@@ -28,10 +31,12 @@ interface OutboxRow {
 
 /** Advisory lock space of relays; the second half of the key names the schema. */
 const RELAY_LOCK_SPACE = 1_869_968_504;
-/** Rows of one lane per round; with 24 lanes and bodies of 1 KiB a round stays near 1 MiB. */
+/** Rows of one lane per round. */
 const LANE_ROWS = 500;
 /** Rows of one round over all lanes. */
 const ROUND_ROWS = 1_000;
+/** Bytes of bodies after which a round takes no further row; what a round holds in memory. */
+const ROUND_BYTES = 8 * 1024 * 1024;
 /** Pause before another try to become the relay, milliseconds. */
 const STANDBY_MS = 1_000;
 const RETRY = { firstMs: 100, mostMs: 10_000 };
@@ -39,18 +44,26 @@ const RETRY = { firstMs: 100, mostMs: 10_000 };
 const TRIM_ROWS = 1_000;
 /** Pause between deletions of rows sent more than 24 h ago, milliseconds. */
 const TRIM_EVERY_MS = 600_000;
+/** What a round that sent something counts for on the way to the next deletion, milliseconds. */
+const BUSY_ROUND_MS = 100;
 
+/** The first row of every lane, then the second of every lane, and so on: a backlog delays no other. */
 const SELECT_UNSENT = {
   name: 'outbox_unsent',
-  text: `SELECT o.topic, o.lane, o.seq, o.key, o.headers, o.body
-         FROM outbox_lane l
-         CROSS JOIN LATERAL (
-           SELECT * FROM outbox
-           WHERE topic = l.topic AND lane = l.lane AND seq > l.sent_seq
-           ORDER BY seq LIMIT ${LANE_ROWS}
-         ) o
-         WHERE l.next_seq > l.sent_seq + 1
-         ORDER BY o.topic, o.lane, o.seq LIMIT ${ROUND_ROWS}`,
+  text: `SELECT topic, lane, seq, key, headers, body
+         FROM (
+           SELECT o.*, sum(octet_length(o.body)) OVER (ORDER BY o.nth, o.topic, o.lane)
+                       - octet_length(o.body) AS bytes_before
+           FROM outbox_lane l
+           CROSS JOIN LATERAL (
+             SELECT *, row_number() OVER (ORDER BY seq) AS nth FROM outbox
+             WHERE topic = l.topic AND lane = l.lane AND seq > l.sent_seq
+             ORDER BY seq LIMIT ${LANE_ROWS}
+           ) o
+           WHERE l.next_seq > l.sent_seq + 1
+         ) r
+         WHERE bytes_before < ${ROUND_BYTES}
+         ORDER BY nth, topic, lane LIMIT ${ROUND_ROWS}`,
 };
 
 /** The last row that a round sent of a lane. */
@@ -138,8 +151,11 @@ export class OutboxRelay {
       this.wake = new AbortController();
       const sent = await this.round(session);
       onProgress();
-      if (sent > 0) continue;
       await this.trim(session);
+      if (sent > 0) {
+        this.sinceTrimMs += BUSY_ROUND_MS;
+        continue;
+      }
       const pollMs = this.options.pollMs ?? 250;
       await delay(pollMs, this.stopping.signal.aborted ? this.stopping.signal : this.wake.signal);
       this.sinceTrimMs += pollMs;

@@ -279,6 +279,39 @@ describe('outbox', () => {
     expect(kept.rows).toEqual([{ n: 96n }]);
   });
 
+  test('an append is bounded in bytes, and a backlog of one lane delays no other', async () => {
+    const auth = open('auth');
+    const writer = new OutboxWriter();
+    const mebibyte = 1024 * 1024;
+    const large = (n: number): OutboxRecord => ({
+      ...entry('large', 0, `a${n}`),
+      value: Buffer.alloc(3 * mebibyte),
+    });
+    await auth.transaction((tx) =>
+      writer.write(tx, [
+        ...Array.from({ length: 8 }, (_, n) => large(n)),
+        entry('small', 0, 'b0'),
+        entry('small', 1, 'b1'),
+      ]),
+    );
+    const appends: OutboxRecord[][] = [];
+    const sender = relay(auth, writer, async (records) => void appends.push([...records]));
+    sender.start();
+    await eventually(async () => appends.flat().length === 10);
+    await sender.stop();
+    expect(appends[0]!.map(({ key }) => key)).toEqual(['a0', 'b0', 'b1', 'a1', 'a2']);
+    expect(
+      appends
+        .flat()
+        .filter(({ topic }) => topic === 'large')
+        .map(({ key }) => key),
+    ).toEqual(Array.from({ length: 8 }, (_, n) => `a${n}`));
+    for (const records of appends) {
+      const bytes = records.reduce((sum, { value }) => sum + value.length, 0);
+      expect(bytes).toBeLessThan(12 * mebibyte);
+    }
+  });
+
   test('of two relays one sends; the other takes over when it stops', async () => {
     const budget = open('budget');
     const writer = new OutboxWriter();
