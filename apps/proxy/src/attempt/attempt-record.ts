@@ -5,15 +5,19 @@ import {
   type AttemptStatus,
   type HeldBudget,
 } from '#libs/events';
-import { toRfc3339, type RequestId } from '#libs/kernel';
+import type { RequestId } from '#libs/kernel';
 import type { AttemptIntent, SpoolEvent } from '#libs/spool/core';
 
 import type { ModelRoute } from '../admission/catalogue.js';
 import type { Principal } from '../admission/principal.js';
 import { atHold, type Figures, type Terms } from './settlement.js';
+import { TimeText } from './time-text.js';
 
 /** Longest text taken over from a caller or a provider into an event, characters. */
 const MAX_LABEL_CHARS = 256;
+
+/** Shared by all records: they are made in the order of time. */
+const TIMES = new TimeText();
 
 /** What an attempt's record says from the moment it is admitted. */
 export interface AttemptFacts {
@@ -53,25 +57,27 @@ export class AttemptRecord {
   /** UUID text. */
   readonly eventId: string;
   private readonly admittedAt: string;
-  private readonly fixed: string;
+  /** The members that intent and event share, as bytes. */
+  private readonly fixed: Buffer;
 
   constructor(readonly facts: AttemptFacts) {
     const { requestId, attempt, principal, route, terms, hold } = facts;
     this.eventId = eventIdOf(requestId, attempt, EVENT_KIND.completed);
-    this.admittedAt = toRfc3339(terms.admittedAtMs);
+    this.admittedAt = TIMES.of(terms.admittedAtMs);
     const holdPart =
       hold === null
         ? 'null'
         : `{"hold_id":"${hold.holdId}","budgets":${JSON.stringify(hold.budgets)}}`;
-    this.fixed =
+    this.fixed = Buffer.from(
       `{"event_id":"${this.eventId}","request_id":"${requestId}","attempt":${attempt},"final":true,` +
-      `${principal.eventPart}${route.eventPart}"model_requested":${textOrNull(facts.modelRequested)},` +
-      `"operation":"chat","stream":${facts.stream},` +
-      `"service_tier_requested":${textOrNull(terms.serviceTierAsked)},` +
-      `"price_version":"${terms.prices.version}","hold_pusd":"${terms.holdPicoUsd}",` +
-      `"hold":${holdPart},"admitted_at":"${this.admittedAt}",` +
-      `"client_request_id":${textOrNull(facts.clientRequestId)},` +
-      `"client_retry_count":${facts.clientRetryCount},"traceparent":${textOrNull(facts.traceparent)},`;
+        `${principal.eventPart}${route.eventPart}"model_requested":${textOrNull(facts.modelRequested)},` +
+        `"operation":"chat","stream":${facts.stream},` +
+        `"service_tier_requested":${textOrNull(terms.serviceTierAsked)},` +
+        `"price_version":"${terms.prices.version}","hold_pusd":"${terms.holdPicoUsd}",` +
+        `"hold":${holdPart},"admitted_at":"${this.admittedAt}",` +
+        `"client_request_id":${textOrNull(facts.clientRequestId)},` +
+        `"client_retry_count":${facts.clientRetryCount},"traceparent":${textOrNull(facts.traceparent)},`,
+    );
   }
 
   /** The journal entry: the terminal record should this process die with the outcome unknown. */
@@ -93,30 +99,36 @@ export class AttemptRecord {
       attempt,
       lane: principal.completedLane,
       holdPicoUsd: terms.holdPicoUsd,
-      body: Buffer.from(this.json(unknown, atHold(terms, null, []), 'recovery')),
+      body: this.json(unknown, this.admittedAt, atHold(terms, null, []), 'recovery'),
     };
   }
 
   /** The terminal event. */
   event(end: AttemptEnd, figures: Figures): SpoolEvent {
     const { requestId, attempt, principal } = this.facts;
+    const occurredAt = TIMES.of(end.occurredAtMs);
     return {
       lane: principal.completedLane,
       eventId: this.eventId,
-      body: Buffer.from(this.json(end, figures, 'proxy')),
+      body: this.json(end, occurredAt, figures, 'proxy'),
       headers: {
         ce_type: REQUEST_COMPLETED_V1,
-        ce_time: toRfc3339(end.occurredAtMs),
+        ce_time: occurredAt,
         ce_subject: principal.record.keyId,
       },
       closes: { requestId, attempt },
     };
   }
 
-  private json(end: AttemptEnd, figures: Figures, source: 'proxy' | 'recovery'): string {
+  private json(
+    end: AttemptEnd,
+    occurredAt: string,
+    figures: Figures,
+    source: 'proxy' | 'recovery',
+  ): Buffer {
     const { costPicoUsd, priceId } = figures;
-    return (
-      `${this.fixed}"status":"${end.status}","http_status":${end.httpStatus},` +
+    const rest =
+      `"status":"${end.status}","http_status":${end.httpStatus},` +
       `"model_served":${textOrNull(end.modelServed)},` +
       `"service_tier_served":${textOrNull(end.serviceTierServed)},` +
       `"provenance":"${figures.provenance}","usage_source":"${figures.usageSource}",` +
@@ -127,10 +139,14 @@ export class AttemptRecord {
       `"cost_pusd":"${costPicoUsd}","charge_pusd":"${costPicoUsd}",` +
       `"flags":${figures.flags.length === 0 ? '[]' : JSON.stringify(figures.flags)},` +
       `"finish_reason":${textOrNull(end.finishReason)},` +
-      `"occurred_at":"${toRfc3339(end.occurredAtMs)}","latency_ms":${Math.round(end.latencyMs)},` +
+      `"occurred_at":"${occurredAt}","latency_ms":${Math.round(end.latencyMs)},` +
       `"ttft_ms":${end.ttftMs === null ? null : Math.round(end.ttftMs)},` +
-      `"upstream_request_id":${textOrNull(end.upstreamRequestId)},"source":"${source}"}`
-    );
+      `"upstream_request_id":${textOrNull(end.upstreamRequestId)},"source":"${source}"}`;
+    const { fixed } = this;
+    const body = Buffer.allocUnsafe(fixed.length + Buffer.byteLength(rest));
+    body.set(fixed);
+    body.write(rest, fixed.length);
+    return body;
   }
 }
 

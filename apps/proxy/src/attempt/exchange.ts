@@ -92,7 +92,8 @@ export class Exchange implements UpstreamHandler {
   begin(call: UpstreamCall): void {
     this.call = call;
     if (this.hasEnded) return;
-    this.res.on('close', this.onClientClose);
+    // A closure kept as a member would tie every exchange to the old generation of the heap.
+    this.res.on('close', () => this.onClientClose());
     if (this.record.facts.stream) this.after(TOTAL_MS, 'timeout');
     if (this.res.destroyed) this.onClientClose();
   }
@@ -331,14 +332,14 @@ export class Exchange implements UpstreamHandler {
     return answerToFailure(failure?.reason ?? 'cut');
   }
 
-  private readonly onClientClose = (): void => {
+  private onClientClose(): void {
     if (this.hasEnded || this.hasClientLeft || this.res.writableFinished) return;
     this.hasClientLeft = true;
     if (!this.parts.inFlight.beginDrain()) return this.giveUp('client_left');
     this.isDraining = true;
     this.after(DRAIN_MS, 'client_left');
     this.call?.resume();
-  };
+  }
 
   private after(timeMs: number, reason: GivenUp): void {
     this.timers.push(setTimeout(() => this.giveUp(reason), timeMs));

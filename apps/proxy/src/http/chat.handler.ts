@@ -7,6 +7,7 @@ import type { Spool } from '#libs/spool/core';
 import { admit, barredBy } from '../admission/admission.js';
 import type { CatalogueSource } from '../admission/catalogue-source.js';
 import type { KeyCache } from '../admission/key-cache.js';
+import type { Principal } from '../admission/principal.js';
 import type { AttemptSender } from '../attempt/attempt-sender.js';
 import type { ProxyMetrics } from '../metrics/proxy-metrics.js';
 import { requestIdOf, type ChatCall } from './chat-call.js';
@@ -55,7 +56,9 @@ export class ChatHandler {
 
   private async serve(call: ChatCall): Promise<Refusal | null> {
     if (!this.parts.isOpen()) return REFUSALS.starting;
-    const barred = await this.identify(call);
+    const identified = this.identify(call);
+    // A cached key costs no turn of the event loop.
+    const barred = identified instanceof Promise ? await identified : identified;
     if (barred !== null) return barred;
     const body = await this.bodyOf(call);
     if (!Buffer.isBuffer(body)) return body;
@@ -76,19 +79,25 @@ export class ChatHandler {
   }
 
   /** Finds the principal. @returns the refusal of a key that may not be used */
-  private async identify(call: ChatCall): Promise<Refusal | null> {
+  private identify(call: ChatCall): Refusal | null | Promise<Refusal | null> {
     if (hasQueryKey(call.req.url ?? '')) return REFUSALS.unknownKey;
     const presented = presentedKey(call.req);
     if (presented === null) return REFUSALS.unknownKey;
-    try {
-      const found = this.parts.keys.lookup(presented);
-      call.principal = found instanceof Promise ? await found : found;
-    } catch (error) {
-      this.parts.onInternal(error, call.wireId);
-      return REFUSALS.keysUnavailable;
-    }
-    if (call.principal === null) return REFUSALS.unknownKey;
-    return barredBy(call.principal, this.parts.clock.nowMs());
+    const found = this.parts.keys.lookup(presented);
+    if (!(found instanceof Promise)) return this.judge(call, found);
+    return found.then(
+      (principal) => this.judge(call, principal),
+      (error: unknown) => {
+        this.parts.onInternal(error, call.wireId);
+        return REFUSALS.keysUnavailable;
+      },
+    );
+  }
+
+  private judge(call: ChatCall, principal: Principal | null): Refusal | null {
+    call.principal = principal;
+    if (principal === null) return REFUSALS.unknownKey;
+    return barredBy(principal, this.parts.clock.nowMs());
   }
 
   private async bodyOf(call: ChatCall): Promise<Buffer | Refusal> {

@@ -20,6 +20,8 @@ export interface DataPlaneHandlers {
  */
 export function registerDataPlane(fastify: FastifyInstance, handlers: DataPlaneHandlers): void {
   void fastify.register(async (scope) => {
+    // A logger per request is made for nothing here: handlers log through the process's own.
+    scope.setChildLoggerFactory((logger) => logger);
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request: FastifyRequest, _payload, done) => done(null));
     scope.post('/v1/chat/completions', (request, reply) => {

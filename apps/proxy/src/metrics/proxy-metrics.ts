@@ -3,6 +3,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { AttemptStatus, RejectionReason } from '#libs/events';
 import type { Spool } from '#libs/spool/core';
 
+import type { ModelRoute } from '../admission/catalogue.js';
 import type { AttemptFacts } from '../attempt/attempt-record.js';
 import type { InFlight } from '../attempt/drains.js';
 import type { Figures } from '../attempt/settlement.js';
@@ -10,6 +11,17 @@ import { LabelledHistogram } from './labelled-histogram.js';
 
 /** Parts of a request's time that are ours, not the upstream's. */
 export type OverheadPhase = 'admit' | 'dispatch' | 'finish';
+
+/** Every way an attempt can end, in a fixed order. */
+const STATUSES: readonly AttemptStatus[] = [
+  'ok',
+  'partial',
+  'refused',
+  'provider_error',
+  'timeout',
+  'aborted',
+  'unknown',
+];
 
 /** Upper bounds of the overhead histogram, seconds. */
 const OVERHEAD_BUCKETS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
@@ -19,7 +31,7 @@ const OVERHEAD_BUCKETS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
  * only when somebody reads them.
  */
 export class ProxyMetrics {
-  private readonly requests = new Map<string, number>();
+  private readonly requests = new Map<ModelRoute, Float64Array>();
   private readonly rejected = new Map<string, number>();
   private readonly estimated = new Map<string, number>();
   private readonly quarantined = new Map<string, number>();
@@ -48,8 +60,7 @@ export class ProxyMetrics {
           for (const [key, value] of from) this.labels(...key.split('\n')).inc(value);
         },
       });
-    const requestLabels = ['provider', 'model', 'status', 'stream'];
-    count('llm_requests_total', 'Upstream attempts by outcome', requestLabels, this.requests);
+    this.countRequests(registry);
     count('request_rejected_total', 'Requests refused before dispatch', ['reason'], this.rejected);
     const by = ['provider', 'reason'];
     count('usage_estimated_total', 'Attempts charged by estimate', by, this.estimated);
@@ -82,8 +93,13 @@ export class ProxyMetrics {
     figures: Figures,
     finishMs: number,
   ): void {
+    let counts = this.requests.get(facts.route);
+    if (counts === undefined) {
+      counts = new Float64Array(STATUSES.length * 2);
+      this.requests.set(facts.route, counts);
+    }
+    counts[STATUSES.indexOf(status) * 2 + (facts.stream ? 1 : 0)]!++;
     const provider = facts.route.provider.name;
-    add(this.requests, `${provider}\n${facts.route.model.id}\n${status}\n${facts.stream}`);
     if (figures.provenance !== 'measured')
       add(this.estimated, `${provider}\n${figures.provenance}`);
     if (figures.flags.includes('usage_quarantined')) add(this.quarantined, provider);
@@ -98,6 +114,27 @@ export class ProxyMetrics {
   /** Time a request spent in one of our phases, milliseconds. */
   phase(phase: OverheadPhase, timeMs: number): void {
     this.overhead.observe(phase, timeMs / 1_000);
+  }
+
+  private countRequests(registry: Registry): void {
+    const { requests } = this;
+    new Counter({
+      name: 'llm_requests_total',
+      help: 'Upstream attempts by outcome',
+      labelNames: ['provider', 'model', 'status', 'stream'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        // A reloaded catalogue has new routes of the same names: their counts add up.
+        for (const [{ provider, model }, counts] of requests) {
+          for (const [index, value] of counts.entries()) {
+            const stream = String(index % 2 === 1);
+            const status = STATUSES[Math.floor(index / 2)]!;
+            if (value > 0) this.labels(provider.name, model.id, status, stream).inc(value);
+          }
+        }
+      },
+    });
   }
 }
 
