@@ -93,6 +93,30 @@ async function count(at: Member, table: string): Promise<bigint> {
 }
 
 describe('once', () => {
+  test('no message to the budgets is above 512 KiB, and together they say everything', async () => {
+    const at = await member();
+    const longIds = Array.from({ length: 1200 }, (_, number) =>
+      emitter.completed(sample(number + 1, { user_id: `${number}-${'ü'.repeat(250)}` })),
+    );
+    await at.eventLog.append(longIds);
+    await caughtUp(at);
+    await eventually(async () => {
+      const messages = await ratedMessages(at.eventLog);
+      const ends = messages.map(({ source }) => Number(source.last));
+      return Math.max(-1, ...ends) === 1199;
+    });
+    const messages = await ratedMessages(at.eventLog);
+    expect(messages.length).toBeGreaterThan(1);
+    for (const message of messages) {
+      expect(Buffer.byteLength(JSON.stringify(message))).toBeLessThanOrEqual(512 * 1024);
+    }
+    const charges = messages.flatMap(({ subjects }) =>
+      subjects.filter(({ scope }) => scope === 'key').map((one) => BigInt(one.charge_pusd)),
+    );
+    expect(charges.reduce((sum, charge) => sum + charge, 0n)).toBe(1200n * CHARGE);
+    expect((await ledgerSums(chdb.engine)).events).toBe(1200);
+  });
+
   test('attempts and refusals reach the ledger, and the budgets hear of every batch', async () => {
     const at = await member();
     const hold = { hold_id: 'h.1', budgets: [] };

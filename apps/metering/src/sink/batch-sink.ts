@@ -30,6 +30,10 @@ export interface BatchSinkParts {
   readonly logPartitions: number;
 }
 
+/** Largest message to the budgets, bytes; what every adapter of the log takes. */
+const MAX_RATED_BYTES = 512 * 1024;
+/** Records differ in size: a head is cut this much shorter than the mean says. */
+const RATED_MARGIN = 0.9;
 /** Bounds of one read while a batch is formed again. */
 const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
 
@@ -54,7 +58,8 @@ export class BatchSink {
   }
 
   /**
-   * Writes one batch, unless an earlier one of the partition is unfinished or covers it.
+   * Writes one batch, unless an earlier one of the partition is unfinished or covers it. It ends
+   * before the last of the records where its message to the budgets would grow beyond 512 KiB.
    * @param records as `cutBatch` yields them, not empty
    * @returns the offset to read on from, already durable
    * @throws AppError `log.fenced` when the partition was taken over; whatever its engines throw: the
@@ -65,7 +70,7 @@ export class BatchSink {
     records: readonly LogRecord[],
     signal: AbortSignal,
   ): Promise<bigint> {
-    const plan = await this.plan(records, signal);
+    const plan = await this.planFitting(records, signal);
     const { first } = plan.range;
     const prepared = await this.inTransaction(owned, async (tx, nextOffset) => {
       assert(nextOffset >= first, `offsets ${nextOffset} to ${first} would be skipped`);
@@ -115,6 +120,19 @@ export class BatchSink {
     assert(isSameDigest(plan.digest, stored.digest), `batch ${stored.batchId} forms differently`);
     this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
     await this.repair.run(owned, plan, stored.token, 'us');
+  }
+
+  private async planFitting(
+    records: readonly LogRecord[],
+    signal: AbortSignal,
+  ): Promise<PlannedBatch> {
+    for (let head = records; ;) {
+      const plan = await this.plan(head, signal);
+      const bytes = plan.rated === null ? 0 : Buffer.byteLength(JSON.stringify(plan.rated));
+      if (bytes <= MAX_RATED_BYTES || head.length === 1) return plan;
+      const fitting = Math.floor((head.length * MAX_RATED_BYTES * RATED_MARGIN) / bytes);
+      head = head.slice(0, Math.max(1, fitting));
+    }
   }
 
   private async plan(records: readonly LogRecord[], signal: AbortSignal): Promise<PlannedBatch> {
