@@ -41,25 +41,27 @@ export interface EventDescription {
 
 /** The headers of one event record. */
 export function eventHeaders(event: EventDescription): EventHeaders {
-  const base: EventHeaders = {
+  const { type, stream } = event;
+  const headers: Mutable<EventHeaders> = {
     ce_id: event.id,
     ce_source: `/tollgate/${event.service}`,
     ce_specversion: '1.0',
-    ce_type: event.type,
+    ce_type: type,
     ce_time: event.time,
     ce_subject: event.subject,
-    ce_dataschema: `urn:tollgate:event:${event.type}`,
+    ce_dataschema: `urn:tollgate:event:${type}`,
     ce_partitionkey: event.partitionKey,
     'content-type': 'application/json',
   };
-  if (event.stream === undefined) return base;
-  return {
-    ...base,
-    ce_emitterid: event.stream.emitterId,
-    ce_lane: String(event.stream.lane),
-    ce_sequence: String(event.stream.sequence),
-  };
+  if (stream !== undefined) {
+    headers.ce_emitterid = stream.emitterId;
+    headers.ce_lane = String(stream.lane);
+    headers.ce_sequence = String(stream.sequence);
+  }
+  return headers;
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /**
  * Splits an event type into its name and major version.

@@ -16,7 +16,17 @@ export class SystemClock extends Clock {
   }
 }
 
-/** RFC 3339 in UTC with milliseconds, `2026-11-20T10:00:07.123Z`. */
+/** The last second put into words, up to and with the dot; most calls fall into the same one. */
+let wordedSecond = Number.NaN;
+let secondInWords = '';
+
+/** RFC 3339 in UTC with milliseconds, `2026-11-20T10:00:07.123Z`; a fraction of one is cut off. */
 export function toRfc3339(timeMs: number): string {
-  return new Date(timeMs).toISOString();
+  const wholeMs = Math.trunc(timeMs);
+  const second = Math.floor(wholeMs / 1_000);
+  if (second !== wordedSecond) {
+    secondInWords = new Date(second * 1_000).toISOString().slice(0, -4);
+    wordedSecond = second;
+  }
+  return `${secondInWords}${String(wholeMs - second * 1_000).padStart(3, '0')}Z`;
 }

@@ -10,10 +10,15 @@ const UUID_PATTERN = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a
 
 /** The 32 hex digits of 16 bytes with the dashes of a UUID. */
 export function formatUuid(bytes: Uint8Array): string {
-  return dashed(Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex'));
+  return uuidOfHex(hexOf(bytes));
 }
 
-function dashed(hex: string): string {
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+}
+
+/** The first 32 of lower-case hex digits with the dashes of a UUID. */
+export function uuidOfHex(hex: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 }
 
@@ -22,7 +27,7 @@ function dashed(hex: string): string {
  * @returns the dashed lower-case form, or null for anything else
  */
 export function parseUuid(text: string): string | null {
-  return UUID_PATTERN.test(text) ? dashed(text.replaceAll('-', '').toLowerCase()) : null;
+  return UUID_PATTERN.test(text) ? uuidOfHex(text.replaceAll('-', '').toLowerCase()) : null;
 }
 
 /** The 16 bytes of a UUID in dashed form. */
@@ -30,9 +35,11 @@ export function uuidBytes(uuid: string): Buffer {
   return Buffer.from(uuid.replaceAll('-', ''), 'hex');
 }
 
-/** The 32 hex digits of a UUID, without dashes. */
+/** The 32 hex digits of a UUID in dashed form. */
 export function uuidHex(uuid: string): string {
-  return uuid.replaceAll('-', '');
+  return (
+    uuid.slice(0, 8) + uuid.slice(9, 13) + uuid.slice(14, 18) + uuid.slice(19, 23) + uuid.slice(24)
+  );
 }
 
 /** A random UUID, version 4. @source RFC 9562 section 5.4 */
@@ -58,6 +65,11 @@ export class UuidV7Generator {
   ) {}
 
   next(): string {
+    return uuidOfHex(this.nextHex());
+  }
+
+  /** The same as 32 hex digits without dashes. */
+  nextHex(): string {
     const bytes = this.random.bytes(16);
     const nowMs = this.clock.nowMs();
     if (nowMs > this.lastMs) {
@@ -72,7 +84,7 @@ export class UuidV7Generator {
     view.setUint16(4, this.lastMs % 0x10000);
     view.setUint16(6, 0x7000 | this.counter);
     bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-    return formatUuid(bytes);
+    return hexOf(bytes);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
 
 import { AppError } from '#libs/kernel';
 
@@ -21,21 +21,21 @@ const MAX_HEADERS = 100;
 /**
  * Refuses requests that two parsers could read differently: repeated deciding headers, absolute-form
  * targets, header names that could reach a prototype, too many headers.
- * @throws AppError `http.ambiguous`, 400 in every dialect
+ * @returns `http.ambiguous`, 400 in every dialect; null for a request that may pass
  */
-export async function gateRequest(request: FastifyRequest, _reply: FastifyReply): Promise<void> {
-  const raw = request.raw.rawHeaders;
-  if (raw.length > MAX_HEADERS * 2) throw ambiguous('too many headers');
-  if (request.raw.url?.[0] !== '/') throw ambiguous('the target must be a path');
+export function gateRequest({ rawHeaders: raw, url }: IncomingMessage): AppError | null {
+  if (raw.length > MAX_HEADERS * 2) return ambiguous('too many headers');
+  if (url?.[0] !== '/') return ambiguous('the target must be a path');
   let seen: Set<string> | undefined;
   for (let at = 0; at < raw.length; at += 2) {
     const name = raw[at]!.toLowerCase();
-    if (name === '__proto__') throw ambiguous('a header name is not allowed');
+    if (name === '__proto__') return ambiguous('a header name is not allowed');
     if (!SINGLE_HEADERS.has(name)) continue;
     seen ??= new Set();
-    if (seen.has(name)) throw ambiguous(`the header ${name} is given twice`, name);
+    if (seen.has(name)) return ambiguous(`the header ${name} is given twice`, name);
     seen.add(name);
   }
+  return null;
 }
 
 function ambiguous(message: string, header?: string): AppError {
