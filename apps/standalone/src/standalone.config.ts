@@ -1,4 +1,4 @@
-import { IsIn, Max, Min } from 'class-validator';
+import { IsIn, Max, Min, MinLength, ValidateIf } from 'class-validator';
 
 import { EnvFlag, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
 
@@ -20,6 +20,8 @@ export class StandaloneConfig {
     fallback: null,
     isSecret: true,
   })
+  @ValidateIf((config: StandaloneConfig) => config.adminApiKey !== null)
+  @MinLength(16)
   adminApiKey!: string | null;
 
   @EnvText('KEY_PEPPERS', {
