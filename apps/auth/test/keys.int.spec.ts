@@ -286,14 +286,14 @@ describe('PUT /api/keys/{id}', () => {
         topic: TOPICS.control,
         partition: 0,
         key: 'x',
-        headers: { ce_type: 'key.revoked.v1' },
+        headers: { ce_type: 'key.revoked.v1', note: '\0' },
         value: Buffer.from('{"budget_id":7}'),
       },
     ]);
     await announce('budget.exceeded.v1', 7, true);
     await eventually(async () => (await find(key))?.block !== null);
-    const { rows: parked } = await auth.superuser.query('SELECT body FROM auth.dead_letter');
-    expect(parked.map((row) => String(row['body']))).toEqual(['{"budget_id":7}']);
+    const { rows: parked } = await auth.superuser.query('SELECT payload FROM auth.dead_letter');
+    expect(parked.map((row) => String(row['payload']))).toEqual(['{"budget_id":7}']);
   });
 });
 

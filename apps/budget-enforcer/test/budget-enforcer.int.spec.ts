@@ -210,9 +210,9 @@ describe('the service', () => {
     await eventually(
       async () => (await guard.authority.spendOf([key]))[0]?.settledPicoUsd === parseUsd('0.1'),
     );
-    const { rows } = await guard.database.query('SELECT body, reason FROM dead_letter');
+    const { rows } = await guard.database.query('SELECT payload, error FROM dead_letter');
     expect(rows).toEqual([
-      { body: Buffer.from('{"batch_id":'), reason: 'the event is malformed: value' },
+      { payload: Buffer.from('{"batch_id":'), error: 'the event is malformed: value' },
     ]);
     await service.close('SIGTERM');
   }, 30_000);

@@ -1,4 +1,9 @@
-import { LOG_POSITION_DDL, OUTBOX_DDL, SqlMigration } from '#libs/platform/postgres';
+import {
+  DEAD_LETTER_DDL,
+  LOG_POSITION_DDL,
+  OUTBOX_DDL,
+  SqlMigration,
+} from '#libs/platform/postgres';
 
 const KEYS_DDL = `
 CREATE TABLE virtual_key (
@@ -134,20 +139,6 @@ CREATE TABLE audit_event (
 REVOKE UPDATE, DELETE, TRUNCATE ON audit_event FROM tollgate_auth;
 REVOKE UPDATE, DELETE, TRUNCATE ON price_entry FROM tollgate_auth;
 REVOKE UPDATE, DELETE, TRUNCATE ON price_version FROM tollgate_auth;
-`;
-
-const DEAD_LETTER_DDL = `
-CREATE TABLE dead_letter (
-  topic      text        NOT NULL,
-  partition  integer     NOT NULL,
-  log_offset bigint      NOT NULL,
-  reason     text        NOT NULL,
-  key        text        NOT NULL,
-  headers    jsonb       NOT NULL,
-  body       bytea       NOT NULL,
-  parked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (topic, partition, log_offset)
-);
 `;
 
 /** Keys, teams, budget definitions, prices, the audit trail, and the tables of the log. */

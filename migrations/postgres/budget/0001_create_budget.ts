@@ -1,4 +1,9 @@
-import { LOG_POSITION_DDL, OUTBOX_DDL, SqlMigration } from '#libs/platform/postgres';
+import {
+  DEAD_LETTER_DDL,
+  LOG_POSITION_DDL,
+  OUTBOX_DDL,
+  SqlMigration,
+} from '#libs/platform/postgres';
 
 /**
  * Whether an account is exhausted, as `isExhausted` defines it: limit - settled <= min($0.0001,
@@ -121,17 +126,7 @@ export class CreateBudget extends SqlMigration {
       PRIMARY KEY (hold_id, batch_id)
     );
 
-    -- Records that could not be understood, with their raw bytes.
-    CREATE TABLE dead_letter (
-      topic text NOT NULL,
-      partition integer NOT NULL,
-      "offset" bigint NOT NULL,
-      reason text NOT NULL,
-      headers jsonb NOT NULL,
-      body bytea NOT NULL,
-      at timestamptz NOT NULL DEFAULT now(),
-      PRIMARY KEY (topic, partition, "offset")
-    );
+    ${DEAD_LETTER_DDL}
     ${LOG_POSITION_DDL}
     ${OUTBOX_DDL}
   `;

@@ -1,4 +1,9 @@
-import { LOG_POSITION_DDL, OUTBOX_DDL, SqlMigration } from '#libs/platform/postgres';
+import {
+  DEAD_LETTER_DDL,
+  LOG_POSITION_DDL,
+  OUTBOX_DDL,
+  SqlMigration,
+} from '#libs/platform/postgres';
 
 /** Batch plans, emitter streams and their gaps, dead letters, price copies, offsets, outbox. */
 export class CreateMetering extends SqlMigration {
@@ -56,22 +61,6 @@ export class CreateMetering extends SqlMigration {
     );
     CREATE INDEX emitter_gap_open ON emitter_gap (emitter_id, lane) WHERE resolved_at IS NULL;
 
-    -- One row per record that can never be read; headers are JSON. booked: a row at the hold stands
-    -- in the ledger for it.
-    CREATE TABLE dead_letter (
-      topic text COLLATE "C" NOT NULL,
-      partition integer NOT NULL,
-      "offset" bigint NOT NULL,
-      class text NOT NULL,
-      error text NOT NULL,
-      headers bytea NOT NULL,
-      payload bytea NOT NULL,
-      booked boolean NOT NULL,
-      state text NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'retried', 'discarded')),
-      created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-      PRIMARY KEY (topic, partition, "offset")
-    );
-
     -- Copies of prices by content; the id is the hash of the body, so a row never changes.
     CREATE TABLE price_entry (
       price_id text COLLATE "C" PRIMARY KEY CHECK (length(price_id) = 64),
@@ -79,6 +68,7 @@ export class CreateMetering extends SqlMigration {
       created_at timestamptz NOT NULL DEFAULT clock_timestamp()
     );
 
+    ${DEAD_LETTER_DDL}
     ${LOG_POSITION_DDL}
     ${OUTBOX_DDL}
   `;

@@ -1,11 +1,12 @@
-import {
-  parkRecord,
-  readBudgetNotice,
-  type PostgresBudgetStateStore,
-} from '#libs/budgets/adapters';
+import { readBudgetNotice, type PostgresBudgetStateStore } from '#libs/budgets/adapters';
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
 import { AppError } from '#libs/kernel';
-import type { Database, PartitionPositions, Transaction } from '#libs/platform/postgres';
+import {
+  keepDeadLetters,
+  type Database,
+  type PartitionPositions,
+  type Transaction,
+} from '#libs/platform/postgres';
 
 /** Brings what the budget authority says on `control` into the states that keys are judged by. */
 export class ApplyControlBatch {
@@ -36,7 +37,9 @@ export class ApplyControlBatch {
       case 'notice':
         return this.states.apply(tx, reading.notice);
       case 'poison':
-        return parkRecord(tx, record, reading.reason);
+        return keepDeadLetters(tx, [
+          { record, faultClass: 'malformed', error: reading.reason, booked: false },
+        ]);
       case 'newer':
         throw newerMajor(reading.type, record.offset);
       case 'other':

@@ -77,6 +77,7 @@ function toDefinition(data: Record<string, unknown>, isDeletion: boolean): Budge
 }
 
 function textOf(value: unknown, member: string): string {
-  if (typeof value !== 'string') throw malformed(member);
+  // No column can hold U+0000.
+  if (typeof value !== 'string' || value.includes('\0')) throw malformed(member);
   return value;
 }

@@ -1,7 +1,12 @@
-import { keepDeadLetters, type DeadLetter } from '#libs/budgets/adapters';
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
 import { AppError, assert } from '#libs/kernel';
-import type { Database, PartitionPositions, Transaction } from '#libs/platform/postgres';
+import {
+  keepDeadLetters,
+  type Database,
+  type DeadLetter,
+  type PartitionPositions,
+  type Transaction,
+} from '#libs/platform/postgres';
 
 import type { BudgetAlarms } from '../budget-alarms.js';
 import type { BudgetMetrics } from '../budget-metrics.js';
@@ -83,7 +88,8 @@ function decodeAll<T>(
       if (value !== null) values.push(value);
     } catch (error) {
       if (!(error instanceof AppError) || error.kind !== 'invalid') throw error;
-      letters.push({ ...record, reason: error.publicMessage });
+      const { code: faultClass, publicMessage } = error;
+      letters.push({ record, faultClass, error: publicMessage, booked: false });
     }
   }
   return { values, letters };

@@ -2,13 +2,12 @@ import { eventHeaders, TOPICS, USAGE_RATED_V1 } from '#libs/events';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
 import { AppError, assert, messageOf, toRfc3339, type Clock } from '#libs/kernel';
 import type { Database, OutboxRecord, OutboxWriter, Transaction } from '#libs/platform/postgres';
-import { PartitionPositions } from '#libs/platform/postgres';
+import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import { isSameDigest, type UsageStore } from '#libs/usage/core';
 
 import { inputSha256, type BatchRange } from '../domain/batch-identity.js';
 import { formBatch, planBatch, RATER, streamsOf, type PlannedBatch } from '../domain/plan-batch.js';
-import { storeDeadLetters } from './dead-letter-store.js';
 import { InsertRepair } from './insert-repair.js';
 import type { MeteringMetrics } from './metering-metrics.js';
 import type { OwnedPartition } from './owned-partition.js';
@@ -182,7 +181,7 @@ export class BatchSink {
       const isFirst = await this.plans.finish(tx, plan.batchId);
       assert(isFirst, `batch ${plan.batchId} is finished once`);
       await this.streams.save(tx, plan.streams);
-      await storeDeadLetters(tx, plan.deadLetters);
+      await keepDeadLetters(tx, plan.deadLetters);
       if (plan.rated !== null) await this.parts.outbox.write(tx, [this.ratedRecord(plan)]);
       await this.positions.advance(tx, topic, partition, epoch, plan.range.last + 1n);
     });

@@ -3,7 +3,6 @@ export * from './postgres/applied-batch.query.js';
 export * from './postgres/budget-outbox.js';
 export * from './postgres/budget-reconciler.js';
 export * from './postgres/budget-upkeep.js';
-export * from './postgres/dead-letter.query.js';
 export * from './postgres/definitions.js';
 export * from './postgres/postgres-budget-authority.js';
 export * from './postgres/rated-settlement.js';

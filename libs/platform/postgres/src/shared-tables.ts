@@ -40,3 +40,25 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_sent_at ON outbox (sent_at) WHERE sent_at IS NOT NULL;
 `;
+
+/**
+ * DDL of `dead_letter`: one row per record that a consumer can never read, as it came. `headers` are
+ * the UTF-8 text of a JSON object and `key` is UTF-8: raw bytes, because SQL text cannot hold all that
+ * a record can. `booked`: a row at the hold stands in the ledger for it.
+ */
+export const DEAD_LETTER_DDL = `
+CREATE TABLE dead_letter (
+  topic      text        NOT NULL,
+  partition  integer     NOT NULL,
+  "offset"   bigint      NOT NULL,
+  class      text        NOT NULL,
+  error      text        NOT NULL,
+  key        bytea       NOT NULL,
+  headers    bytea       NOT NULL,
+  payload    bytea       NOT NULL,
+  booked     boolean     NOT NULL,
+  state      text        NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'retried', 'discarded')),
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (topic, partition, "offset")
+);
+`;

@@ -63,6 +63,10 @@ test('what is not what its type says is poison, never an exception', () => {
       ...STATE,
       period: 1,
     },
+    {
+      ...STATE,
+      subject_id: 'a\0b',
+    },
   ]) {
     expect(readBudgetNotice('budget.exceeded.v1', bytes(value)).kind).toBe('poison');
   }

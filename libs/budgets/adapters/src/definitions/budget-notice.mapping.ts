@@ -58,6 +58,12 @@ function faultOf(notice: BudgetStateNotice): string | null {
   if (!Number.isSafeInteger(notice.epoch)) return 'epoch';
   if (!Number.isSafeInteger(notice.budget_rev)) return 'budget_rev';
   if (typeof notice.exhausted !== 'boolean') return 'exhausted';
-  if (typeof notice.subject_id !== 'string') return 'the subject';
-  return typeof notice.period === 'string' ? null : 'period';
+  if (!isSqlText(notice.subject_id)) return 'the subject';
+  if (notice.resets_at !== null && !isSqlText(notice.resets_at)) return 'resets_at';
+  return isSqlText(notice.period) ? null : 'period';
+}
+
+/** Whether a value is text that a column can hold: all but U+0000. */
+function isSqlText(value: unknown): boolean {
+  return typeof value === 'string' && !value.includes('\0');
 }

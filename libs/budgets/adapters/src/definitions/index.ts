@@ -1,7 +1,6 @@
 import { BudgetDefinitionEntity } from './budget-definition.entity.js';
 
 export * from './budget-notice.mapping.js';
-export * from './control-dead-letters.js';
 export * from './postgres-budget-definition.store.js';
 export * from './postgres-budget-state.store.js';
 
