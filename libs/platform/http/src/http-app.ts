@@ -8,6 +8,7 @@ import { LogController, type FastifyInstance, type FastifyRequest } from 'fastif
 import { UuidV7Generator } from '#libs/kernel';
 import type { Runtime } from '#libs/platform/telemetry';
 
+import { answerClientError } from './client-error.js';
 import { PathErrorFilter, sendError } from './error.filters.js';
 import { noRoute } from './http-errors.js';
 import { NestPinoLogger } from './nest-logger.js';
@@ -39,9 +40,11 @@ export async function createHttpApp(
   options: OperationalOptions,
 ): Promise<NestFastifyApplication> {
   const ids = new UuidV7Generator(runtime.clock, runtime.random);
+  const newId = (): string => `req-${ids.nextHex()}`;
   const adapter = new DialectAdapter({
     bodyLimit: BODY_LIMIT_BYTES,
-    genReqId: () => `req-${ids.nextHex()}`,
+    genReqId: newId,
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, newId()),
     requestIdHeader: false,
     trustProxy: false,
     forceCloseConnections: 'idle',

@@ -59,6 +59,24 @@ async function post(path: string, body: string): Promise<{ status: number; body:
   return { status: response.status, body: await response.json() };
 }
 
+/** Sends bytes as they are and returns everything that comes back until the connection closes. */
+function raw(bytes: string, { isHalfClosed = false } = {}): Promise<string> {
+  const port = Number(new URL(base).port);
+  return new Promise((resolve, reject) => {
+    let answer = '';
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => {
+      if (isHalfClosed) socket.end(bytes);
+      else socket.write(bytes);
+    });
+    socket.on('data', (data) => {
+      answer += String(data);
+    });
+    socket.on('end', () => socket.destroy());
+    socket.on('close', () => resolve(answer));
+    socket.on('error', reject);
+  });
+}
+
 describe('the HTTP application', () => {
   test('each family of routes answers an unknown path in its own dialect', async () => {
     const bodies = await Promise.all(
@@ -100,18 +118,37 @@ describe('the HTTP application', () => {
   });
 
   test('a repeated credential header is refused before any route sees it', async () => {
-    const port = Number(new URL(base).port);
-    const answer = await new Promise<string>((resolve, reject) => {
-      const socket = connect(port, '127.0.0.1', () =>
-        socket.write('GET /teams HTTP/1.1\r\nHost: a\r\nX-Api-Key: a\r\nX-Api-Key: b\r\n\r\n'),
-      );
-      socket.on('data', (data) => {
-        socket.destroy();
-        resolve(String(data));
-      });
-      socket.on('error', reject);
-    });
+    const answer = await raw(
+      'GET /teams HTTP/1.1\r\nHost: a\r\nX-Api-Key: a\r\nX-Api-Key: b\r\nConnection: close\r\n\r\n',
+    );
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  });
+
+  test.each([
+    ['bytes that are no HTTP', 'nonsense\r\n\r\n', 400],
+    ['a head too large', `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+    [
+      'two lengths of one body',
+      'POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}',
+      400,
+    ],
+  ])('%s answers the envelope and closes the connection', async (_what, bytes, status) => {
+    const answer = await raw(bytes);
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(answer).toMatch(/x-request-id: req-[0-9a-f]{32}/);
+    expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({
+      error: { type: 'invalid_request_error', param: null },
+      detail: expect.any(String),
+    });
+  });
+
+  test('a body that is cut off answers the envelope to a client that still listens', async () => {
+    const answer = await raw(
+      'POST /api/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{',
+      { isHalfClosed: true },
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer).toContain('"error"');
   });
 
   test('health, readiness and metrics are served', async () => {
