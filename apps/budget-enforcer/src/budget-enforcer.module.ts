@@ -2,6 +2,8 @@ import { Module, type DynamicModule, type FactoryProvider } from '@nestjs/common
 
 import { BudgetOutbox, BudgetReconciler, PostgresBudgetAuthority } from '#libs/budgets/adapters';
 import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, BudgetAuthority } from '#libs/budgets/core';
+import { LogRetentionWorker } from '#libs/event-log/adapters';
+import { TOPICS } from '#libs/events';
 import { OutboxRelay, OutboxWriter, PartitionPositions } from '#libs/platform/postgres';
 import { rpcService } from '#libs/platform/rpc';
 
@@ -14,6 +16,9 @@ import { ApplyRatedBatch } from './consumers/apply-rated-batch.use-case.js';
 import { BudgetLogController } from './consumers/budget-log.controller.js';
 import type { ConsumptionParts } from './consumers/log-consumption.js';
 import { ReconcilerWorker } from './jobs/reconciler.worker.js';
+
+/** Rated batches are kept in the log for 30 days after they were settled. */
+const KEEP_RATED_SECONDS = 30 * 86_400;
 
 /** The budget guard: accounts, holds, settlement, announcements. */
 @Module({})
@@ -74,6 +79,12 @@ function backgroundProvider(
           logger,
           metrics: parts.metrics,
           alarms: parts.alarms,
+        }),
+        new LogRetentionWorker({
+          eventLog,
+          database,
+          keepSeconds: { [TOPICS.usageRated]: KEEP_RATED_SECONDS },
+          logger,
         }),
         new OutboxRelay({
           database,

@@ -1,5 +1,6 @@
 import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
 
+import type { LogRetentionWorker } from '#libs/event-log/adapters';
 import type { OutboxRelay } from '#libs/platform/postgres';
 import type { UsageStore } from '#libs/usage/core';
 
@@ -11,12 +12,13 @@ export interface MeteringLifecycleParts {
   readonly usageStore: UsageStore;
   readonly relay: OutboxRelay;
   readonly retention: PlanRetentionWorker;
+  readonly logRetention: LogRetentionWorker;
   readonly owner: MeteringOwner;
 }
 
 /**
  * Brings the ledger to its schema before anything is consumed, and runs the outbox relay and the
- * retention of plans until the application closes.
+ * retention of plans and of the log until the application closes.
  */
 export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
   constructor(private readonly parts: MeteringLifecycleParts) {}
@@ -25,11 +27,13 @@ export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
     await this.parts.usageStore.migrate();
     this.parts.relay.start();
     this.parts.retention.start();
+    this.parts.logRetention.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     this.parts.owner.stop();
     await this.parts.relay.stop();
     await this.parts.retention.stop();
+    await this.parts.logRetention.stop();
   }
 }

@@ -1,5 +1,7 @@
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 
+import { LogRetentionWorker } from '#libs/event-log/adapters';
+import { TOPICS } from '#libs/events';
 import { OutboxRelay, OutboxWriter } from '#libs/platform/postgres';
 import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
@@ -15,6 +17,9 @@ import { MeteringOwner } from './sink/metering-owner.js';
 import { PartitionHealth } from './sink/partition-health.js';
 import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 import { PriceCopies } from './sink/price-copies.js';
+
+/** Terminal records are kept in the log for 7 days after they are in the ledger. */
+const KEEP_REQUESTS_SECONDS = 7 * 86_400;
 
 /** The objects of the service, wired by hand: none of them knows the framework. */
 function providersOf(options: MeteringOptions): Provider[] {
@@ -49,6 +54,15 @@ function providersOf(options: MeteringOptions): Provider[] {
   });
   const owner = new MeteringOwner({ database, eventLog, sink, health });
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
+  const logRetention = new LogRetentionWorker({
+    eventLog,
+    database,
+    keepSeconds: {
+      [TOPICS.requestCompleted]: KEEP_REQUESTS_SECONDS,
+      [TOPICS.requestRejected]: KEEP_REQUESTS_SECONDS,
+    },
+    logger,
+  });
   const progress = new LogLedgerProgress({
     database,
     eventLog,
@@ -68,7 +82,8 @@ function providersOf(options: MeteringOptions): Provider[] {
     { provide: MeteringOwner, useValue: owner },
     {
       provide: MeteringLifecycle,
-      useFactory: () => new MeteringLifecycle({ usageStore, relay, retention, owner }),
+      useFactory: () =>
+        new MeteringLifecycle({ usageStore, relay, retention, logRetention, owner }),
     },
   ];
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeEventLog, records, until } from '#libs/event-log/contract';
-import { provisionTopics } from '#libs/event-log/adapters';
+import { LogRetentionWorker, provisionTopics } from '#libs/event-log/adapters';
 import { PostgresHarness } from './postgres-harness.js';
 
 let harness: PostgresHarness;
@@ -30,6 +30,47 @@ describe('event log in PostgreSQL', () => {
     ]) {
       await expect(database.query(statement)).rejects.toMatchObject({ code: '42501' });
     }
+  });
+
+  test('retention drops what is both read and old, in order, and nothing else', async () => {
+    const topic = await harness.createTopic(2);
+    const log = await harness.openAs('metering');
+    await log.append(records(topic, 0, 2_500));
+    await log.append(records(topic, 1, 3));
+    await harness.age(topic, 0, 2_200n, '8 days');
+    await harness.age(topic, 1, 3n, '8 days');
+    await harness.read(topic, 0, 2_400n);
+    await harness.read(topic, 1, 2n);
+    const worker = new LogRetentionWorker({
+      eventLog: log,
+      database: harness.database('metering'),
+      keepSeconds: { [topic]: 1 },
+      logger: { warn: () => undefined },
+    });
+    expect(await worker.pass()).toBe(2_202);
+    expect(await log.bounds(topic, 0)).toEqual({ earliest: 2_200n, next: 2_500n });
+    expect(await log.bounds(topic, 1)).toEqual({ earliest: 2n, next: 3n });
+    expect(await worker.pass()).toBe(0);
+    await expect(log.read(topic, 0, 2_199n, { maxRecords: 1, maxBytes: 1 })).rejects.toMatchObject({
+      code: 'event_log.out_of_range',
+    });
+    const kept = await log.read(topic, 0, 2_200n, { maxRecords: 1_000, maxBytes: 1_000_000 });
+    expect(kept.map(({ offset }) => offset)).toEqual(
+      Array.from({ length: 300 }, (_, nth) => 2_200n + BigInt(nth)),
+    );
+  });
+
+  test('what nobody may drop stays: the control plane for ever, everything for a week', async () => {
+    const log = await harness.openAs('metering');
+    await expect(log.retire('control', 0, 1n, 1_000_000)).rejects.toThrow('kept for ever');
+    const other = await harness.open();
+    await expect(other.retire('x', 0, 1n, 1_000_000)).rejects.toMatchObject({
+      code: 'event_log.unavailable',
+    });
+    const topic = await harness.createTopic(1);
+    await log.append(records(topic, 0, 2));
+    await harness.age(topic, 0, 2n, '6 days');
+    expect(await log.retire(topic, 0, 2n, 0)).toBe(0);
   });
 
   test('a member whose connection broke goes on', async () => {

@@ -43,8 +43,24 @@ export class PostgresHarness implements EventLogHarness {
     return this.postgres.url;
   }
 
-  database(): Database {
-    return this.postgres.database('proxy');
+  database(schema: 'proxy' | 'metering' = 'proxy'): Database {
+    return this.postgres.database(schema);
+  }
+
+  /** Makes the records below an offset look as if they had been appended so long before. */
+  async age(topic: string, partition: number, before: bigint, age: string): Promise<void> {
+    await this.postgres.database(null).query(
+      `UPDATE event_log.log_record r SET appended_at = r.appended_at - $4::interval
+       FROM event_log.log_partition p
+       WHERE p.partition_id = r.partition_id AND p.topic = $1 AND p.partition = $2
+         AND r."offset" < $3`,
+      [topic, partition, before, age],
+    );
+  }
+
+  /** Stores where the consumer in schema `metering` reads on. */
+  async read(topic: string, partition: number, nextOffset: bigint): Promise<void> {
+    await new PartitionPositions().take(this.database('metering'), topic, partition, nextOffset);
   }
 
   async createTopic(partitions: number): Promise<string> {
@@ -54,9 +70,13 @@ export class PostgresHarness implements EventLogHarness {
     return topic;
   }
 
-  async open(): Promise<EventLog> {
+  open(): Promise<EventLog> {
+    return this.openAs('proxy');
+  }
+
+  async openAs(schema: 'proxy' | 'metering'): Promise<EventLog> {
     const log = new PostgresEventLog({
-      database: this.database(),
+      database: this.database(schema),
       clock: new SystemClock(),
       random: new SystemRandom(),
       heartbeatMs: 100,

@@ -109,6 +109,19 @@ export abstract class EventLog {
   abstract bounds(topic: string, partition: number): Promise<PartitionBounds>;
   /** How many partitions the topic was provisioned with. @throws AppError `event_log.unknown_topic` */
   abstract partitions(topic: string): Promise<number>;
+  /**
+   * Drops the oldest records of a partition that are below `beforeOffset` and older than
+   * `keepSeconds`, never one younger than 7 days, in one bounded step. A log with a retention of its
+   * own drops nothing.
+   * @param beforeOffset what the partition's consumer has durably stored as its next offset
+   * @returns how many went; 0 when nothing more is due
+   */
+  abstract retire(
+    topic: string,
+    partition: number,
+    beforeOffset: bigint,
+    keepSeconds: number,
+  ): Promise<number>;
   /** Joins a group and consumes until stopped. */
   abstract subscribe(options: SubscribeOptions): Promise<LogSubscription>;
   /** Stops every subscription and closes the connections. */

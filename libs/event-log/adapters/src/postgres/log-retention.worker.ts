@@ -1,0 +1,69 @@
+import { delay, messageOf } from '#libs/kernel';
+import type { Database } from '#libs/platform/postgres';
+import type { Logger } from 'pino';
+import type { EventLog } from '../../../core/src/index.js';
+
+/** Pause between two looks, milliseconds. */
+const EVERY_MS = 600_000;
+
+/** What the retention of a service's topics needs. */
+export interface LogRetentionParts {
+  readonly eventLog: Pick<EventLog, 'retire'>;
+  /** The consumer's own schema; its `log_position` says what was read. */
+  readonly database: Database;
+  /** How long each topic is kept, seconds; at least 7 days. Only topics that nobody else consumes. */
+  readonly keepSeconds: Readonly<Record<string, number>>;
+  readonly logger: Pick<Logger, 'warn'>;
+}
+
+/**
+ * Keeps the topics of their one durable consumer from growing for ever: drops what is both read and
+ * old, in bounded steps, beside the work of the partitions. What is not read stays, however old.
+ */
+export class LogRetentionWorker {
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+
+  constructor(private readonly parts: LogRetentionParts) {}
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Finishes the step in hand. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  /** Drops everything that is due. @returns how many records went */
+  async pass(): Promise<number> {
+    const { eventLog, database, keepSeconds } = this.parts;
+    const { rows } = await database.query<{
+      topic: string;
+      partition: number;
+      next_offset: bigint;
+    }>('SELECT topic, partition, next_offset FROM log_position WHERE topic = ANY ($1::text[])', [
+      Object.keys(keepSeconds),
+    ]);
+    let retired = 0;
+    for (const { topic, partition, next_offset: before } of rows) {
+      for (let step = 1; step > 0 && !this.stopping.signal.aborted; retired += step) {
+        step = await eventLog.retire(topic, partition, before, keepSeconds[topic]!);
+      }
+    }
+    return retired;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      try {
+        await this.pass();
+      } catch (error) {
+        // Nothing rests on it: the same records are found at the next look.
+        this.parts.logger.warn({ reason: messageOf(error) }, 'old records could not be dropped');
+      }
+      await delay(EVERY_MS, this.stopping.signal);
+    }
+  }
+}
