@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 /** What serves one route on the bare request and response. */
 export interface RawHandler {
@@ -22,15 +22,19 @@ export function registerDataPlane(fastify: FastifyInstance, handlers: DataPlaneH
   void fastify.register(async (scope) => {
     // A logger per request is made for nothing here: handlers log through the process's own.
     scope.setChildLoggerFactory((logger) => logger);
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', (_request: FastifyRequest, _payload, done) => done(null));
-    scope.post('/v1/chat/completions', (request, reply) => {
-      reply.hijack();
-      void handlers.chat.handle(request.raw, reply.raw, request.id);
-    });
-    scope.get('/v1/models', { exposeHeadRoute: false }, (request, reply) => {
-      reply.hijack();
-      void handlers.models.handle(request.raw, reply.raw, request.id);
-    });
+    scope.post('/v1/chat/completions', { onRequest: taking(handlers.chat) }, neverReached);
+    const models = { exposeHeadRoute: false, onRequest: taking(handlers.models) };
+    scope.get('/v1/models', models, neverReached);
   });
 }
+
+/** A route's first hook that takes the request over: what follows in the server is for parsed bodies. */
+function taking(handler: RawHandler) {
+  // A callback never called ends the server's own way of the request here.
+  return (request: FastifyRequest, reply: FastifyReply, _done: () => void): void => {
+    reply.hijack();
+    void handler.handle(request.raw, reply.raw, request.id);
+  };
+}
+
+async function neverReached(): Promise<void> {}
