@@ -121,7 +121,16 @@ export class SqliteSpool extends Spool {
     return new SqliteSpool(options, writer, opening);
   }
 
-  async open(intent: AttemptIntent): Promise<void> {
+  open(intent: AttemptIntent): Promise<void> {
+    // One promise to wait for, not one around another; what the executor throws rejects it.
+    return new Promise((resolve, reject) => this.enqueueOpen(intent, resolve, reject));
+  }
+
+  private enqueueOpen(
+    intent: AttemptIntent,
+    resolve: () => void,
+    reject: (error: unknown) => void,
+  ): void {
     const key = keyOf(intent.requestId, intent.attempt);
     this.refuseUnlessAdmitting();
     checkRecord(intent.body, intent.holdPicoUsd);
@@ -131,21 +140,19 @@ export class SqliteSpool extends Spool {
     this.attempts.set(key, opened);
     const { requestId, attempt, lane, holdPicoUsd, body } = intent;
     const bytes = openBytes(intent);
-    return new Promise((resolve, reject) => {
-      this.queue.addOpen({
-        requestId,
-        attempt,
-        lane,
-        holdPicoUsd,
-        body,
-        key,
-        opened,
-        bytes,
-        resolve,
-        reject,
-      });
-      this.committer.schedule();
+    this.queue.addOpen({
+      requestId,
+      attempt,
+      lane,
+      holdPicoUsd,
+      body,
+      key,
+      opened,
+      bytes,
+      resolve,
+      reject,
     });
+    this.committer.schedule();
   }
 
   progress(requestId: string, attempt: number, tokensOut: number): void {
@@ -158,7 +165,15 @@ export class SqliteSpool extends Spool {
     }, MARK_WAIT_MS);
   }
 
-  async append(event: SpoolEvent): Promise<void> {
+  append(event: SpoolEvent): Promise<void> {
+    return new Promise((resolve, reject) => this.enqueueAppend(event, resolve, reject));
+  }
+
+  private enqueueAppend(
+    event: SpoolEvent,
+    resolve: () => void,
+    reject: (error: unknown) => void,
+  ): void {
     if (this.state !== 'open') throw unavailable(`the spool is ${this.state}`);
     checkRecord(event.body, 0n);
     assert(UUID.test(event.eventId), 'an event id is a UUID');
@@ -170,11 +185,8 @@ export class SqliteSpool extends Spool {
       headersJson: JSON.stringify(event.headers),
       body: event.body,
     };
-    const bytes = appendBytes(record);
-    return new Promise((resolve, reject) => {
-      this.queue.addAppend({ ...record, event, bytes, resolve, reject });
-      this.committer.schedule();
-    });
+    this.queue.addAppend({ ...record, event, bytes: appendBytes(record), resolve, reject });
+    this.committer.schedule();
   }
 
   async openAttempts(): Promise<readonly OpenAttempt[]> {

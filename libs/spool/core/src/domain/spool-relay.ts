@@ -16,7 +16,7 @@ export interface SpoolRelayParts {
   readonly random: Random;
   /**
    * How long a batch waits for company, milliseconds; one request to the log then carries many events.
-   * @default 10
+   * @default 25
    */
   readonly lingerMs?: number;
   /** Told of each failure before its pause; the relay goes on by itself. */
@@ -73,7 +73,7 @@ export class SpoolRelay {
   }
 
   private async linger(): Promise<void> {
-    const lingerMs = this.parts.lingerMs ?? 10;
+    const lingerMs = this.parts.lingerMs ?? 25;
     if (lingerMs === 0 || this.drainUntilMs !== null) return;
     if (this.parts.spool.depth().unpublishedEvents >= BATCH.maxEvents) return;
     await delay(lingerMs, this.stopped.signal);
