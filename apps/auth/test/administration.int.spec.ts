@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '#libs/budgets/core';
+import { parseUsd } from '#libs/kernel';
 import { KEY_DIRECTORY_METHODS, type KeyDirectory } from '#libs/keys/core';
 import { rpcClient } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
-import { eventually, startTestPostgres } from '#libs/testing';
+import { startTestPostgres } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { ADMIN, startAuth, type Answer, type AuthFixture } from './auth-fixture.js';
@@ -276,10 +277,18 @@ describe('/api/budgets', () => {
       BUDGET_SERVICE,
       BUDGET_AUTHORITY_METHODS,
     );
-    await eventually(async () => {
-      const figures = await authority.figures([created.body['id'] as string]);
-      return figures.length === 1;
+    // Without a wait: whoever is answered may spend at once.
+    expect(await authority.figures([created.body['id'] as string])).toHaveLength(1);
+    const limited = await auth.send('POST', '/api/keys', {
+      user: 'quick',
+      body: { name: 'x', max_budget: 0.5 },
     });
+    const { id: quick } = limited.body['key_data'] as { id: string };
+    const want = { holdId: 'quick.1', wantPicoUsd: parseUsd('1'), leastPicoUsd: parseUsd('1') };
+    const subjects = [{ scope: 'key' as const, subjectId: dashed(quick) }];
+    expect(await authority.placeHolds('e', [{ ...want, subjects }])).toMatchObject([
+      { outcome: 'refused', reason: 'budget_exceeded' },
+    ]);
     const key = await auth.send('GET', `/api/keys/${id}`, { user: 'member' });
     expect(key.body).toMatchObject({ status: 'revoked', max_budget: null });
     const directory = rpcClient<KeyDirectory>(auth.rpc, 'auth.keys', KEY_DIRECTORY_METHODS);

@@ -11,15 +11,20 @@ import {
   type BudgetRowTarget,
 } from '#libs/budgets/core';
 import type { PostgresBudgetDefinitionStore } from '#libs/budgets/adapters';
-import { messageOf, uuidV4, type Clock, type PicoUsd, type Random } from '#libs/kernel';
+import { delay, messageOf, uuidV4, type Clock, type PicoUsd, type Random } from '#libs/kernel';
 import type { EntityTransaction } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 
 import { ORGANISATION_ID } from '../auth-options.js';
 import { budgetControlChange, type ControlJournal } from './control-journal.js';
 
+/** Longest wait for the authority to take in a definition before its editor is answered, milliseconds. */
+const IN_FORCE_MS = 2_000;
+
 /** Changes of budget rows inside a caller's transaction, and their way to the budget authority. */
 export class BudgetChanges {
+  private readonly pending = new Set<Promise<void>>();
+
   constructor(
     private readonly store: PostgresBudgetDefinitionStore,
     private readonly journal: ControlJournal,
@@ -89,6 +94,17 @@ export class BudgetChanges {
     if (existing !== null) await this.remove(tx, actor, existing);
   }
 
+  /**
+   * Waits until the authority has taken in what was committed, at most 2 s: whoever was answered can
+   * spend at once, and a budget that is not known yet holds nothing back.
+   */
+  async inForce(): Promise<void> {
+    if (this.pending.size === 0) return;
+    const waiting = new AbortController();
+    await Promise.race([Promise.all(this.pending), delay(IN_FORCE_MS, waiting.signal)]);
+    waiting.abort();
+  }
+
   private async settle(
     tx: EntityTransaction,
     actor: string,
@@ -104,6 +120,8 @@ export class BudgetChanges {
       const { budgetId } = row;
       this.logger.warn({ budgetId, reason: messageOf(error) }, 'the budget waits for its event');
     };
-    this.authority.applyDefinition(definitionInputOf(row)).catch(onFailure);
+    const applied = this.authority.applyDefinition(definitionInputOf(row)).catch(onFailure);
+    this.pending.add(applied);
+    void applied.then(() => this.pending.delete(applied));
   }
 }

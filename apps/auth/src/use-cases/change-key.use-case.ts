@@ -50,6 +50,7 @@ export class ChangeKey {
       }
       return change.value.key;
     });
+    await this.budgets.inForce();
     const [view] = await this.figures.viewsOf([key], facts);
     return view!;
   }

@@ -64,6 +64,7 @@ export class CreateKey {
       }
       await input.onCreated?.(tx, view);
     });
+    await this.budgets.inForce();
     return { secret: secret.presented, view };
   }
 

@@ -99,13 +99,13 @@ export class EditBudgets {
     await this.assertSubject(editor, target);
     const write = () =>
       this.source.transaction((tx) => this.changes.put(tx, editor.actor, target, settings));
-    try {
-      return await write();
-    } catch (error) {
+    const put = await write().catch((error: unknown) => {
       // Another caller created the same row in between; now it is there to be replaced.
       if (isUniqueViolation(error)) return write();
       throw error;
-    }
+    });
+    await this.changes.inForce();
+    return put;
   }
 
   /**
@@ -120,11 +120,13 @@ export class EditBudgets {
     expectedTag: string | null,
   ): Promise<BudgetRow> {
     await this.find(editor, budgetId);
-    return this.source.transaction(async (tx) => {
+    const replaced = await this.source.transaction(async (tx) => {
       const row = await this.lockLive(tx, budgetId);
       if (expectedTag !== null && !matches(expectedTag, row)) throw budgetChanged();
       return this.changes.replace(tx, editor.actor, row, settings);
     });
+    await this.changes.inForce();
+    return replaced;
   }
 
   /** Deletes a row; repeating does nothing. @throws AppError `budgets.not_found` */
@@ -136,6 +138,7 @@ export class EditBudgets {
       const locked = await this.store.lock(tx, ORGANISATION_ID, budgetId);
       if (locked?.deletedAtMs === null) await this.changes.remove(tx, editor.actor, locked);
     });
+    await this.changes.inForce();
   }
 
   /** Rows with their live figures, in the given order. */
