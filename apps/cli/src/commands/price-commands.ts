@@ -47,7 +47,10 @@ const show: Command = {
     const name = positionals['provider:model'] ?? '';
     const entry = rowOf(answer)[name];
     if (entry !== undefined) return entry;
-    throw new Failure(EXIT.refused, `no price for ${name}\nSee them all: tollgate prices list`);
+    throw new Failure(
+      EXIT.refused,
+      `no price for ${name}; a model is named <provider>:<model>\nSee them all: tollgate prices list`,
+    );
   },
   render: (answer) => renderCard(rowOf(answer)),
 };
