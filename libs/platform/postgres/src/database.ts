@@ -9,6 +9,11 @@ const DEFAULT_MAX_CONNECTIONS = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longest one statement may run, milliseconds; every statement of ours is far below. */
 const STATEMENT_TIMEOUT_MS = 30_000;
+/**
+ * How much longer than the statement's own bound its answer may take, milliseconds. Beyond it the
+ * server is gone without a word (a fail-over, a firewall that forgot the connection).
+ */
+const ANSWER_GRACE_MS = 2_000;
 /** Longest wait for a row or table lock, milliseconds; below the statement's own bound. */
 const LOCK_TIMEOUT_MS = 10_000;
 /** Longest pause inside a transaction, milliseconds; a hung holder must not block the others. */
@@ -72,7 +77,7 @@ export interface Transaction extends Queryable {
 
 /** A connection held for as long as its holder wishes, for locks that live with a session. */
 export interface Session extends Queryable {
-  /** Aborted when the connection is lost; locks of the session are gone by then. */
+  /** Aborted when the connection is lost or does not answer; no lock of the session can be relied on. */
   readonly lost: AbortSignal;
   /** Closes the connection, which frees all it held. Idempotent. */
   close(): Promise<void>;
@@ -105,6 +110,7 @@ function poolConfig(options: DatabaseOptions): PoolConfig {
     max: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     idleTimeoutMillis: 60_000,
+    query_timeout: (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_GRACE_MS,
     keepAlive: true,
     types: columnTypes,
   };
@@ -191,7 +197,12 @@ export class Database implements Queryable {
     let isOpen = true;
     return {
       lost: lost.signal,
-      query: (statement, values) => run(client, statement, values),
+      query: (statement, values) =>
+        run<never>(client, statement, values).catch((error: unknown) => {
+          // Not refused by the server: nobody knows whether it still hears us.
+          if (sqlState(error) === null) lost.abort();
+          throw error;
+        }),
       close: async () => {
         if (!isOpen) return;
         isOpen = false;

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync, chmodSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -190,6 +191,39 @@ describe('database', () => {
     );
     await expect(work).rejects.toThrow('terminating connection');
     expect((await owner.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  });
+});
+
+describe('a server that falls silent', () => {
+  test('fails the statement that waits, and its session counts as lost', async () => {
+    const target = new URL(server.url);
+    const sockets: Socket[] = [];
+    const proxy = createServer((client) => {
+      const upstream = connect(Number(target.port), target.hostname);
+      sockets.push(client, upstream);
+      client.pipe(upstream).pipe(client);
+    });
+    await new Promise<void>((listening) => proxy.listen(0, '127.0.0.1', listening));
+    const url = new URL(server.url);
+    url.port = String((proxy.address() as AddressInfo).port);
+    url.hostname = '127.0.0.1';
+    const database = new Database({
+      url: url.toString(),
+      schema: 'auth',
+      applicationName: 'silent',
+      statementTimeoutMs: 100,
+    });
+    const session = await database.session();
+    expect((await session.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    await expect(session.query('SELECT nonsense')).rejects.toMatchObject({ code: '42703' });
+    expect(session.lost.aborted).toBe(false);
+    for (const socket of sockets) socket.unpipe().pause();
+    await expect(session.query('SELECT 1')).rejects.toThrow('timeout');
+    expect(session.lost.aborted).toBe(true);
+    await session.close();
+    await database.close();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((closed) => proxy.close(closed));
   });
 });
 
