@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { SUBJECTS, type SubjectName } from './testbed.js';
+import { SUBJECTS, type SubjectName } from './subject.js';
 import { TRAFFIC, type TrafficName } from './traffic.js';
 
 /** What the caller asked for. */
@@ -30,8 +30,8 @@ export const HELP = `Usage: npm run bench -- <what> [options]
 
 Options of proxy
   --rounds N        measured rounds, each with every subject in random order (7)
-  --seconds N       length of one measurement (3)
-  --warm-up N       seconds of load before the first round, per subject (2)
+  --seconds N       length of one measurement (5)
+  --warm-up N       seconds of load of each kind on each proxy before the first round (8)
   --connections N   connections of the plain load (128)
   --streams N       streams at once (100)
   --subjects A,B    of ${SUBJECTS.join(', ')} (all)
@@ -97,8 +97,8 @@ export function readOptions(args: string[]): BenchOptions {
   const profile = values['profile'];
   return {
     rounds: number('rounds', 7, 1, 1_000),
-    seconds: number('seconds', 3, 1, 600),
-    warmUpSeconds: number('warm-up', 2, 0, 600),
+    seconds: number('seconds', 5, 1, 600),
+    warmUpSeconds: number('warm-up', 8, 0, 600),
     connections: number('connections', 128, 1, 1_000),
     streams: number('streams', 100, 1, 1_000),
     calls: number('calls', 200, 1, 100_000),

@@ -1,6 +1,6 @@
 import type { Measurement } from './proxy.bench.js';
 import { estimate, median, type Estimate } from './statistics.js';
-import { SUBJECTS, type SubjectName } from './testbed.js';
+import { SUBJECTS, type SubjectName } from './subject.js';
 import { TRAFFIC, type TrafficName } from './traffic.js';
 
 /** How far nginx's own figure may lie from its median for a run to count. */

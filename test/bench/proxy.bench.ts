@@ -11,7 +11,8 @@ import type { BenchOptions } from './bench-options.js';
 import { cpuTimeUs } from './cpu-time.js';
 import { generatorOf, shuffled } from './statistics.js';
 import { runStreams } from './stream-load.js';
-import { CORES, startTestbed, type Subject, type SubjectName, type Testbed } from './testbed.js';
+import type { Subject, SubjectName } from './subject.js';
+import { CORES, startTestbed, type Testbed } from './testbed.js';
 import { FRAMES_PER_STREAM, PLAIN, STREAM, STREAM_MS, type TrafficName } from './traffic.js';
 import { runWrk } from './wrk.js';
 
@@ -58,6 +59,8 @@ async function warmUp(
 ): Promise<void> {
   if (options.warmUpSeconds === 0) return;
   for (const subject of chosen(testbed, options)) {
+    // The proxies are compiled while they run; the others only once.
+    if (subject.name === 'direct' || subject.name === 'nginx') continue;
     say(`warm-up: ${subject.name}`);
     for (const traffic of options.traffic) {
       await loadOf(

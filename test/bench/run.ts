@@ -9,6 +9,7 @@ import { missingTools } from './needed-tools.js';
 
 /** The result of a bench: what is kept, and what is shown of it. */
 interface Outcome {
+  readonly startedAt: string;
   readonly raw: object;
   readonly text: string;
 }
@@ -29,7 +30,11 @@ async function benchProxy(options: BenchOptions): Promise<Outcome> {
   const measurements = await measureProxy(options, seed, say);
   const summary = summarize(measurements, generatorOf(seed));
   const raw = { bench: 'proxy', machine, options: { ...options, seed }, summary, measurements };
-  return { raw, text: `\nseed ${seed}\n${printed(measurements, summary)}` };
+  return {
+    startedAt: machine.startedAt,
+    raw,
+    text: `\nseed ${seed}\n${printed(measurements, summary)}`,
+  };
 }
 
 async function benchFreshness({ calls }: BenchOptions): Promise<Outcome> {
@@ -40,14 +45,14 @@ async function benchFreshness({ calls }: BenchOptions): Promise<Outcome> {
   const { p50Ms, p99Ms, mostMs, floorMs, holdsFloor } = result;
   const verdict = `<= ${floorMs}  ${holdsFloor ? 'pass' : 'MISS'}`;
   const text = `G17 answer to usage query, ms: p50 ${p50Ms}, p99 ${p99Ms}, most ${mostMs}  ${verdict}\n`;
-  return { raw: { bench: 'freshness', machine, result }, text };
+  return { startedAt: machine.startedAt, raw: { bench: 'freshness', machine, result }, text };
 }
 
-function keep(name: string, options: BenchOptions, outcome: Outcome, startedAt: string): string {
+function keep(name: string, options: BenchOptions, { raw, startedAt }: Outcome): string {
   const fileName = `${name}-${startedAt.replaceAll(/[:.]/g, '-')}.json`;
   const path = resolve(options.outFile ?? join('bench-results', fileName));
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify(outcome.raw, null, 1)}\n`);
+  writeFileSync(path, `${JSON.stringify(raw, null, 1)}\n`);
   return path;
 }
 
@@ -62,10 +67,9 @@ async function main(name: string | undefined, args: string[]): Promise<void> {
   const bench = { proxy: benchProxy, freshness: benchFreshness }[name];
   if (bench === undefined) throw new UsageError(`there is no bench "${name}"`);
   const options = readOptions(args);
-  const startedAt = machineFacts().startedAt;
   const outcome = await bench(options);
   write(options.isJson ? `${JSON.stringify(outcome.raw)}\n` : outcome.text);
-  say(`raw result: ${keep(name, options, outcome, startedAt)}`);
+  say(`raw result: ${keep(name, options, outcome)}`);
 }
 
 try {

@@ -11,6 +11,7 @@ import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { startNginx } from './nginx.js';
 import { PinnedProcess } from './pinned-process.js';
+import type { Subject } from './subject.js';
 import { benchCatalog, benchPrices } from './traffic.js';
 
 /** The core of what is measured, and the core of everything else. */
@@ -23,18 +24,6 @@ const CREDENTIAL = 'credential-of-the-bench';
 const LOG_PARTITIONS = 12;
 /** A budget that no run exhausts, dollars. */
 const BUDGET_USD = 1_000_000;
-
-/** What is measured: an address, a credential, the processes whose time counts. */
-export interface Subject {
-  readonly name: SubjectName;
-  readonly url: string;
-  readonly authorization: string;
-  readonly pids: readonly number[];
-}
-
-/** Who is measured; `budgeted` is the governed proxy with a key that has a budget. */
-export const SUBJECTS = ['direct', 'nginx', 'ungoverned', 'governed', 'budgeted'] as const;
-export type SubjectName = (typeof SUBJECTS)[number];
 
 /** Everything a run needs, started and warm enough to be asked. */
 export interface Testbed {
@@ -63,6 +52,10 @@ export async function startTestbed(
   const stop = async (): Promise<void> => {
     for (const step of stops.splice(0).toReversed()) await step();
   };
+  // Ctrl-C reaches what runs in our group, but not the database, which has a session of its own.
+  const onSignal = (): void => void stop().finally(() => process.exit(1));
+  process.once('SIGINT', onSignal);
+  process.once('SIGTERM', onSignal);
   try {
     const subjects = await startSubjects(folder, profileDir, stops, say);
     const proxyUrl = subjects.find(({ name }) => name === 'governed')!.url;
