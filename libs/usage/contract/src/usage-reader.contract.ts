@@ -214,11 +214,14 @@ export function usageReaderContract(name: string, open: () => Promise<UsageHarne
       expect(row).toMatchObject(found[0]!);
     });
 
-    test('activity counts the attempts of each key and its last use', async () => {
+    test('activity counts the served calls of each key and its last use', async () => {
       const [busy, idle] = [randomUUID(), randomUUID()];
       const orgId = await given([
         { keyId: busy, occurredAtMs: SAMPLE_TIME_MS + 7 },
-        { keyId: busy, occurredAtMs: SAMPLE_TIME_MS + 9 },
+        { keyId: busy, occurredAtMs: SAMPLE_TIME_MS + 9, status: 'partial' },
+        { keyId: busy, occurredAtMs: SAMPLE_TIME_MS + 10, status: 'provider_error' },
+        { keyId: busy, occurredAtMs: SAMPLE_TIME_MS + 11, final: false },
+        { keyId: idle, status: 'refused' },
       ]);
       expect(await reader.activityOf(orgId, [busy, idle])).toEqual([
         { keyId: busy, requests: 2, lastUsedMs: SAMPLE_TIME_MS + 9 },

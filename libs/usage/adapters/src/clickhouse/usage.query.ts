@@ -115,7 +115,7 @@ export function attemptsQuery(
   };
 }
 
-/** Attempts and last use of keys, over the whole ledger. */
+/** Served calls and last use of keys, over the whole ledger: a final attempt that was answered. */
 export function activityQuery(orgId: string, keyIds: readonly string[]): BoundQuery {
   return {
     name: 'usage.activity',
@@ -124,6 +124,7 @@ export function activityQuery(orgId: string, keyIds: readonly string[]): BoundQu
       '  toUnixTimestamp64Milli(max(occurred_at)) AS last_used_ms',
       'FROM raw_usage_v1',
       'WHERE org_id = {org_id:String} AND key_id IN {key_ids:Array(String)}',
+      "  AND is_final AND status IN ('ok', 'partial')",
       'GROUP BY key_id',
       'ORDER BY key_id',
       'LIMIT 1000',

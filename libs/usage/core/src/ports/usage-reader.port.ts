@@ -73,8 +73,9 @@ export interface AttemptView {
 /** Activity of one key since its creation. */
 export interface KeyActivity {
   readonly keyId: string;
+  /** Calls that were answered, in part or whole. */
   readonly requests: number;
-  /** Milliseconds UTC. */
+  /** When the last of them ended, milliseconds UTC. */
   readonly lastUsedMs: number;
 }
 
@@ -98,7 +99,7 @@ export abstract class UsageReader {
     after: AttemptCursor | null,
     limit: number,
   ): Promise<readonly AttemptView[]>;
-  /** Attempts of keys since their creation; keys never used are absent. At most 1000 ids. */
+  /** Served calls of keys since their creation; keys never served are absent. At most 1000 ids. */
   abstract activityOf(orgId: string, keyIds: readonly string[]): Promise<readonly KeyActivity[]>;
   /** Resolves while questions can be answered. @throws AppError of the engine otherwise */
   abstract ping(): Promise<void>;
