@@ -30,6 +30,7 @@ test('any other text is no page word', () => {
     [1, 0, 1, 1],
     [1, -1, 1, 1, id],
     [1, 0, 1.5, 1, id],
+    [1, 0, 9e15, 1, id],
     {},
   ]) {
     expect(parsePageCursor(wordOf(members))).toBeNull();

@@ -8,6 +8,8 @@ export interface PageCursor {
   readonly after: AttemptCursor;
 }
 
+/** Latest time the store can hold, milliseconds UTC: 2200. */
+const LATEST_MS = 7_258_118_400_000;
 /** Longest cursor that is read, characters; ours have about 100. */
 const MAX_CURSOR_CHARS = 256;
 
@@ -35,5 +37,5 @@ export function parsePageCursor(text: string): PageCursor | null {
 }
 
 function isTime(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= LATEST_MS;
 }
