@@ -36,8 +36,6 @@ async function step(title, work) {
   let ticker;
   if (process.stdout.isTTY) {
     ticker = setInterval(() => process.stdout.write(`\r${label}${seconds(startedMs)}`), 200);
-  } else {
-    process.stdout.write(`${label}...\n`);
   }
   try {
     const note = await work();

@@ -165,6 +165,6 @@ function clickHouseTarget(
 ): { kind: 'server'; url: string } | { kind: 'embedded'; dataDir: string } {
   if (config.clickhouseUrl !== null) return { kind: 'server', url: config.clickhouseUrl };
   const folder = join(dataDir, 'clickhouse');
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   return { kind: 'embedded', dataDir: folder };
 }

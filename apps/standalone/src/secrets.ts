@@ -27,19 +27,22 @@ export function loadSecrets(
   random: Random,
 ): Secrets {
   const kept = readSecrets(dataDir);
-  const generated: Secrets = {
-    ...kept,
-    ADMIN_API_KEY: kept.ADMIN_API_KEY ?? text(random),
-    KEY_PEPPERS:
-      kept.KEY_PEPPERS ?? `v1:${Buffer.from(random.bytes(SECRET_BYTES)).toString('base64')}`,
-  };
-  if (kept.ADMIN_API_KEY === undefined || kept.KEY_PEPPERS === undefined) {
-    writeSecrets(dataDir, generated);
+  // A given secret is not doubled by a generated one: the file holds only what nobody else keeps.
+  const made: Partial<Secrets> = {};
+  if (given.adminApiKey === null && kept.ADMIN_API_KEY === undefined) {
+    Object.assign(made, { ADMIN_API_KEY: text(random) });
   }
+  if (given.keyPeppers === null && kept.KEY_PEPPERS === undefined) {
+    const pepper = Buffer.from(random.bytes(SECRET_BYTES)).toString('base64');
+    Object.assign(made, { KEY_PEPPERS: `v1:${pepper}` });
+  }
+  const all = { ...kept, ...made };
+  if (Object.keys(made).length > 0) writeSecrets(dataDir, all);
+  const { QUICKSTART_KEY } = all;
   return {
-    ...generated,
-    ADMIN_API_KEY: given.adminApiKey ?? generated.ADMIN_API_KEY,
-    KEY_PEPPERS: given.keyPeppers ?? generated.KEY_PEPPERS,
+    ...(QUICKSTART_KEY === undefined ? {} : { QUICKSTART_KEY }),
+    ADMIN_API_KEY: given.adminApiKey ?? all.ADMIN_API_KEY!,
+    KEY_PEPPERS: given.keyPeppers ?? all.KEY_PEPPERS!,
   };
 }
 

@@ -1,10 +1,14 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 
 import { authConsumer, AuthModule, ORGANISATION_ID, type AuthOptions } from '#apps/auth';
-import { budgetEnforcerConsumer, BudgetEnforcerModule } from '#apps/budget-enforcer';
+import {
+  budgetEnforcerConsumer,
+  BudgetEnforcerModule,
+  type BudgetEnforcerOptions,
+} from '#apps/budget-enforcer';
 import { meteringConsumer, MeteringModule, type MeteringOptions } from '#apps/metering';
 import { proxyConsumer, ProxyLifecycle, ProxyModule, type ProxyOptions } from '#apps/proxy';
-import { ReportingModule } from '#apps/reporting';
+import { ReportingModule, type ReportingOptions } from '#apps/reporting';
 import { parsePeppers, type ServedCatalog } from '#libs/keys/core';
 import type { Environment } from '#libs/platform/config';
 import { createHttpApp } from '#libs/platform/http';
@@ -40,6 +44,15 @@ export interface Services {
   close(): Promise<void>;
 }
 
+/** The options of the five services. */
+interface ServiceOptions {
+  readonly auth: AuthOptions;
+  readonly budget: BudgetEnforcerOptions;
+  readonly metering: MeteringOptions;
+  readonly reporting: ReportingOptions;
+  readonly proxy: ProxyOptions;
+}
+
 /** The five services as one module. */
 @Module({})
 class StandaloneModule {
@@ -53,57 +66,19 @@ class StandaloneModule {
  * calls, their messages go through the event log as everywhere.
  */
 export async function createServices(input: ServicesInput): Promise<Services> {
-  const { runtime, config, secrets, engines } = input;
-  const rpc = new LocalRpc();
-  const shared = { runtime, rpc, host: rpc, eventLog: engines.eventLog };
-  const adminApiKey = secrets.ADMIN_API_KEY;
-  const peppers = parsePeppers(secrets.KEY_PEPPERS);
-  const auth: AuthOptions = {
-    ...shared,
-    database: engines.databases.auth,
-    databaseUrl: engines.databaseUrl,
-    peppers,
-    adminApiKey,
-    trustUserIdHeader: input.trustUserIdHeader,
-    trustedProxySecret: null,
-    createDefaultTeam: true,
-    catalog: input.catalog,
-    priceSheetsDir: input.priceSheetsDir,
-  };
-  const metering: MeteringOptions = {
-    ...shared,
-    database: engines.databases.metering,
-    usageStore: engines.usageStore,
-    lingerMs: METERING_LINGER_MS,
-  };
-  const budget = { ...shared, database: engines.databases.budget };
+  const { runtime, config, secrets } = input;
   let publicUrl = '';
-  const proxy: ProxyOptions = {
-    ...shared,
-    spool: engines.spool,
-    transport: engines.transport,
-    peppers,
-    adminApiKey,
-    credentialOf: (variable) => input.environment[variable] || null,
-    publicUrl: () => publicUrl,
-    drainMs: config.drainSeconds * 1_000,
-  };
+  const { auth, budget, metering, reporting, proxy } = optionsOf(input, () => publicUrl);
   const module = StandaloneModule.register([
     AuthModule.register(auth),
     BudgetEnforcerModule.register(budget),
     MeteringModule.register(metering),
-    ReportingModule.register({
-      ...shared,
-      reader: engines.usageReader,
-      adminApiKey,
-      orgId: ORGANISATION_ID,
-      peppers,
-    }),
+    ReportingModule.register(reporting),
     ProxyModule.register(proxy),
   ]);
   const app = await createHttpApp(module, runtime, {
     serviceName: 'llm-gateway',
-    adminApiKey,
+    adminApiKey: secrets.ADMIN_API_KEY,
     metricsToken: config.metricsToken,
   });
   const consumers = [
@@ -126,4 +101,44 @@ export async function createServices(input: ServicesInput): Promise<Services> {
     await Promise.all(consumers.map((consumer) => consumer.close()));
   };
   return { listen, close };
+}
+
+/** What each service is given. @param publicUrl the address, once it is known */
+function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOptions {
+  const { runtime, config, secrets, engines, catalog, environment, priceSheetsDir } = input;
+  const rpc = new LocalRpc();
+  const shared = { runtime, rpc, host: rpc, eventLog: engines.eventLog };
+  const peppers = parsePeppers(secrets.KEY_PEPPERS);
+  const access = { peppers, adminApiKey: secrets.ADMIN_API_KEY };
+  const { databases, databaseUrl, usageStore, usageReader, spool, transport } = engines;
+  return {
+    auth: {
+      ...shared,
+      ...access,
+      database: databases.auth,
+      databaseUrl,
+      trustUserIdHeader: input.trustUserIdHeader,
+      trustedProxySecret: null,
+      createDefaultTeam: true,
+      catalog,
+      priceSheetsDir,
+    },
+    budget: { ...shared, database: databases.budget },
+    metering: {
+      ...shared,
+      database: databases.metering,
+      usageStore,
+      lingerMs: METERING_LINGER_MS,
+    },
+    reporting: { ...shared, ...access, reader: usageReader, orgId: ORGANISATION_ID },
+    proxy: {
+      ...shared,
+      ...access,
+      spool,
+      transport,
+      credentialOf: (variable) => environment[variable] || null,
+      publicUrl,
+      drainMs: config.drainSeconds * 1_000,
+    },
+  };
 }

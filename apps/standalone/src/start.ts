@@ -1,11 +1,11 @@
 import 'reflect-metadata';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { loadCatalog } from '#apps/auth';
 import { startSimulator } from '#apps/simulator';
 import { AppError, messageOf, SystemClock } from '#libs/kernel';
-import type { ServedCatalog } from '#libs/keys/core';
+import { readPeppers, type ServedCatalog } from '#libs/keys/core';
 import {
   ConfigError,
   EXIT_CONFIG,
@@ -16,13 +16,16 @@ import {
 import { DataDirectoryLock } from '#libs/platform/postgres';
 import { createRuntime, type Runtime } from '#libs/platform/telemetry';
 
-import { openEngines, type Engines } from './engines.js';
-import { quickstartKey, quickstartText } from './quickstart.js';
-import { loadSecrets, type Secrets } from './secrets.js';
+import { openEngines } from './engines.js';
+import { callableModel, quickstartKey, quickstartText } from './quickstart.js';
+import { loadSecrets } from './secrets.js';
 import { createServices, type ServicesInput } from './services.js';
 import { StandaloneConfig } from './standalone.config.js';
 import { Steps } from './steps.js';
 import { trustsUserIdHeader } from './user-id-trust.js';
+
+/** A path that is not there is a fault to list, not one to throw. */
+const NO_THROW = { throwIfNoEntry: false } as const;
 
 /** Longest clean-up at shutdown after the requests have drained, milliseconds. */
 const CLEANUP_MS = 30_000;
@@ -46,7 +49,9 @@ export async function run(): Promise<void> {
 async function start(config: StandaloneConfig, steps: Steps): Promise<() => Promise<void>> {
   const trustUserIdHeader = trustsUserIdHeader(config);
   const dataDir = resolve(config.dataDir);
-  mkdirSync(dataDir, { recursive: true });
+  checkFiles(config);
+  // The database's own user passes through; what lies inside is nobody's business but ours.
+  mkdirSync(dataDir, { recursive: true, mode: 0o711 });
   const runtime = createRuntime({
     service: 'llm-gateway',
     partitions: config.logPartitions,
@@ -67,12 +72,26 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
     const key = await quickstartKey(url, dataDir, secrets);
     // Until the ready-made key exists nobody has seen a finished start, hence not the operator key.
     const isFirst = secrets.QUICKSTART_KEY === undefined && config.adminApiKey === null;
-    welcome(steps, config, url, { key, adminKey: isFirst ? secrets.ADMIN_API_KEY : null });
+    const adminKey = isFirst ? secrets.ADMIN_API_KEY : null;
+    welcome(steps, config, url, { key, adminKey }, catalog);
     return closeAll;
   } catch (error) {
     await closeAll();
     throw error;
   }
+}
+
+/** @throws ConfigError with every fault that the variables alone do not show */
+function checkFiles({ keyPeppers, priceSheetsDir }: StandaloneConfig): void {
+  const faults: string[] = [];
+  if (keyPeppers !== null) {
+    faults.push(...readPeppers(keyPeppers).faults.map((fault) => `KEY_PEPPERS ${fault}`));
+  }
+  const folder = priceSheetsDir === null ? undefined : statSync(priceSheetsDir, NO_THROW);
+  if (priceSheetsDir !== null && folder?.isDirectory() !== true) {
+    faults.push(`PRICE_SHEETS_DIR ${priceSheetsDir} is not a folder`);
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
 }
 
 /** Closes in the given order; one that fails keeps none of the others open. @throws the first failure */
@@ -157,6 +176,7 @@ function welcome(
   config: StandaloneConfig,
   url: string,
   keys: { readonly key: string; readonly adminKey: string | null },
+  catalog: ServedCatalog,
 ): void {
   steps.say(`\nTollgate is ready at ${url} (data in ${config.dataDir})`);
   if (trustsUserIdHeader(config)) {
@@ -168,7 +188,10 @@ function welcome(
     steps.say(`\nOperator key, shown this once (kept in ${config.dataDir}/secrets.json):`);
     steps.say(`\n  ${keys.adminKey}`);
   }
-  if (config.catalogFile === null) steps.say(quickstartText(url, keys.key, 'simulator-mini'));
+  const first = callableModel(catalog, processEnvironment());
+  if (first !== null) {
+    steps.say(quickstartText({ ...first, url, key: keys.key, dataDir: config.dataDir }));
+  }
   steps.say('Ctrl-C stops; the next start finds everything again.');
 }
 

@@ -8,7 +8,10 @@ export class Steps {
   constructor(
     private readonly clock: Clock,
     private readonly out: NodeJS.WriteStream = process.stdout,
-  ) {}
+  ) {
+    // A reader that went away (`npm start | head`) is no reason to stop serving.
+    out.on('error', () => undefined);
+  }
 
   /** Runs a step; its line shows the time it took, on a terminal also while it runs. */
   async run<T>(title: string, work: () => Promise<T>): Promise<T> {

@@ -55,6 +55,12 @@ function usageColumns(rows: readonly Row[]): readonly Column[] {
   return [...groups.map((name) => column(name)), ...MEASURES];
 }
 
+/** Keys as `keys list` shows them, so that a row can be found there. */
+function withListedKey(row: Row): Row {
+  const { key } = row;
+  return typeof key === 'string' ? { ...row, key: key.replaceAll('-', '') } : row;
+}
+
 function completeness(answer: Row): string {
   const until = answer['complete_through'];
   return typeof until === 'string' ? `complete through ${until}\n` : '';
@@ -81,7 +87,7 @@ const query: Command = {
   }),
   render: (answer) => {
     const body = rowOf(answer);
-    const rows = rowsOf(body['data']);
+    const rows = rowsOf(body['data']).map(withListedKey);
     const table = renderTable(rows, usageColumns(rows), 'Nothing was used in this time.');
     const total = renderTable([rowOf(body['total'])], MEASURES, '');
     return `${table}${rows.length > 1 ? `\ntotal\n${total}` : ''}${completeness(body)}`;
