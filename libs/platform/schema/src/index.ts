@@ -1,0 +1,2 @@
+export * from './additive-change.js';
+export * from './schema-set.js';
