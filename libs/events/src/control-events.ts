@@ -49,6 +49,19 @@ export interface TeamStateV1 {
   readonly rev: number;
 }
 
+/** `policy.changed.v1`: the full public state of a policy. */
+export interface PolicyStateV1 {
+  readonly org_id: string;
+  readonly name: string;
+  readonly unlimited: boolean;
+  /** Tokens per window, > 0; null = unlimited. */
+  readonly token_limit: number | null;
+  /** For example `1h30m`; null = unlimited. */
+  readonly time_window: string | null;
+  /** Grows by one with each change. */
+  readonly rev: number;
+}
+
 /** `budget.defined.v1` and, with `deleted: true`, `budget.deleted.v1`: a budget row as edited. */
 export interface BudgetDefinitionV1 {
   readonly budget_id: string;

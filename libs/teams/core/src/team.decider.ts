@@ -1,4 +1,4 @@
-import type { TeamStateV1 } from '#libs/events';
+import type { PolicyStateV1, TeamStateV1 } from '#libs/events';
 import { ok, refused, type Result } from '#libs/kernel';
 
 /** The policy that exists always and limits nothing. */
@@ -34,16 +34,6 @@ export interface Policy {
   readonly tokenLimit: number | null;
   /** A time window; null = unlimited. */
   readonly timeWindow: string | null;
-  readonly rev: number;
-}
-
-/** `policy.changed.v1`: the full public state of a policy. */
-export interface PolicyStateV1 {
-  readonly org_id: string;
-  readonly name: string;
-  readonly unlimited: boolean;
-  readonly token_limit: number | null;
-  readonly time_window: string | null;
   readonly rev: number;
 }
 
