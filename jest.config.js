@@ -32,7 +32,7 @@ export default {
       ...base,
       ...engineTimeout,
       displayName: 'tidy',
-      testRegex: '/dist/test/(tidy|dependency-rules|up)\\.spec\\.js$',
+      testRegex: '/dist/test/(tidy|dependency-rules|event-schemas|up)\\.spec\\.js$',
     },
   ],
 };
