@@ -4,5 +4,6 @@ export * from './ids.js';
 export * from './money.js';
 export * from './random.js';
 export * from './result.js';
+export * from './text.js';
 export * from './wait.js';
 export * from './node-version.js';

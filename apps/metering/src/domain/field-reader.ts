@@ -1,4 +1,4 @@
-import { messageOf, parsePicoUsd, parseUuid, type PicoUsd } from '#libs/kernel';
+import { isColumnText, messageOf, parsePicoUsd, parseUuid, type PicoUsd } from '#libs/kernel';
 
 /** A record that can never be read: what is wrong, without any of its content. */
 export class RecordFault extends Error {
@@ -42,13 +42,10 @@ export class FieldReader {
     private readonly path = '',
   ) {}
 
-  /** Text of 1 to `most` characters, well-formed Unicode without U+0000, which SQL text cannot hold. */
+  /** Text of 1 to `most` characters that a column can hold. */
   text(name: string, most = 256): string {
     const value = this.members[name];
-    const fits = typeof value === 'string' && value.length >= 1 && value.length <= most;
-    if (!fits || !value.isWellFormed() || value.includes('\0')) {
-      throw this.fault(name, `text of 1 to ${most} characters`);
-    }
+    if (!isColumnText(value, most)) throw this.fault(name, `text of 1 to ${most} characters`);
     return value;
   }
 

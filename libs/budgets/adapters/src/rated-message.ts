@@ -1,5 +1,5 @@
 import type { BudgetScope, Provenance, UsageRatedV1 } from '#libs/events';
-import { AppError } from '#libs/kernel';
+import { AppError, isColumnText } from '#libs/kernel';
 
 /** Bounds of one message; metering's batches stay far below. */
 const MAX_ENTRIES = 200_000;
@@ -19,17 +19,17 @@ export function parseUsageRated(value: Uint8Array): UsageRatedV1 {
   const message = parseObject(value);
   check(/^[0-9a-f]{64}$/.test(String(message['batch_id'])), 'batch_id');
   const source = objectOf(message['source'], 'source');
-  check(isText(source['topic'], 255), 'source.topic');
+  check(isColumnText(source['topic'], 255), 'source.topic');
   check(isCount(source['partition']), 'source.partition');
   check(isOffset(source['first']) && isOffset(source['last']), 'source.first, source.last');
   check(BigInt(source['first'] as string) <= BigInt(source['last'] as string), 'source.last');
   for (const each of listOf(message['subjects'], 'subjects')) {
     check(SCOPES.has(String(each['scope'])), 'subjects.scope');
-    check(isText(each['subject_id'], 255), 'subjects.subject_id');
+    check(isColumnText(each['subject_id'], 255), 'subjects.subject_id');
     check(isAmount(each['charge_pusd']), 'subjects.charge_pusd');
   }
   for (const each of listOf(message['holds'], 'holds')) {
-    check(isText(each['hold_id'], 100), 'holds.hold_id');
+    check(isColumnText(each['hold_id'], 100), 'holds.hold_id');
     check(isAmount(each['charge_pusd']), 'holds.charge_pusd');
     check(PROVENANCES.has(String(each['provenance'])), 'holds.provenance');
   }
@@ -55,10 +55,6 @@ function objectOf(value: unknown, member: string): Record<string, unknown> {
 function listOf(value: unknown, member: string): readonly Record<string, unknown>[] {
   check(Array.isArray(value) && value.length <= MAX_ENTRIES, member);
   return (value as unknown[]).map((each) => objectOf(each, member));
-}
-
-function isText(value: unknown, maxChars: number): boolean {
-  return typeof value === 'string' && value.length >= 1 && value.length <= maxChars;
 }
 
 function isCount(value: unknown): boolean {

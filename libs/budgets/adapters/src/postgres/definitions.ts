@@ -5,7 +5,7 @@ import {
   type BudgetDefinitionInput,
   type BudgetEvent,
 } from '#libs/budgets/core';
-import { AppError, parseUuid, ZERO_PICO_USD } from '#libs/kernel';
+import { AppError, isColumnText, parseUuid, ZERO_PICO_USD } from '#libs/kernel';
 import type { Transaction } from '#libs/platform/postgres';
 
 import { lockAccounts } from './account.query.js';
@@ -37,7 +37,7 @@ export function validateDefinition(definition: BudgetDefinitionInput): void {
   }
   const faults = [
     parseUuid(budgetId) !== budgetId && 'budgetId',
-    (subjectId.length < 1 || subjectId.length > MAX_SUBJECT_CHARS) && 'subjectId',
+    !isColumnText(subjectId, MAX_SUBJECT_CHARS) && 'subjectId',
     (limitPicoUsd < 0n || limitPicoUsd > MAX_LIMIT_PICO_USD) && 'limitPicoUsd',
     (thresholds.length > MAX_THRESHOLDS || !thresholds.every(isShare)) && 'thresholds',
     !(Number.isInteger(rev) && rev >= 0 && rev < 2 ** 31) && 'rev',
