@@ -292,9 +292,11 @@ describe('/api/budgets', () => {
     const key = await auth.send('GET', `/api/keys/${id}`, { user: 'member' });
     expect(key.body).toMatchObject({ status: 'revoked', max_budget: null });
     const directory = rpcClient<KeyDirectory>(auth.rpc, 'auth.keys', KEY_DIRECTORY_METHODS);
-    expect(await directory.findByIds([dashed(id)])).toMatchObject([{ budgeted: true }]);
+    expect(await directory.findByIds([dashed(id)])).toMatchObject([
+      { budgetIds: [expect.any(String)] },
+    ]);
     await put({ ...row, enabled: false });
-    expect(await directory.findByIds([dashed(id)])).toMatchObject([{ budgeted: false }]);
+    expect(await directory.findByIds([dashed(id)])).toMatchObject([{ budgetIds: [] }]);
     expect((await auth.send('GET', `/api/keys/${id}`, { user: 'member' })).body).toMatchObject({
       status: 'active',
     });
@@ -313,7 +315,7 @@ describe('/api/budgets', () => {
     });
     const directory = rpcClient<KeyDirectory>(auth.rpc, 'auth.keys', KEY_DIRECTORY_METHODS);
     expect(await directory.findByIds([dashed(id)])).toMatchObject([
-      { teamId: 'later', teamIsLabel: true, budgeted: false, block: null },
+      { teamId: 'later', teamIsLabel: true, budgetIds: [], block: null },
     ]);
   });
 });

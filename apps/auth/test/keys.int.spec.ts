@@ -76,7 +76,11 @@ describe('POST /api/keys', () => {
       total_requests: 0,
       metadata: {},
     });
-    expect(await find(key)).toMatchObject({ userId: 'user_123', budgeted: true, block: null });
+    expect(await find(key)).toMatchObject({
+      userId: 'user_123',
+      block: null,
+      budgetIds: [expect.any(String)],
+    });
   });
 
   test('201: the owner is the caller, whatever the body says (virtual-keys/2)', async () => {

@@ -135,6 +135,7 @@ describe('budgets', () => {
     expect(proxy.budget.calls.flat()).toEqual([
       {
         holdId: `${record.request_id}.1`,
+        expectedBudgetIds: ['00000000-0000-4000-8000-00000000000b'],
         subjects: [
           { scope: 'key', subjectId: record.key_id },
           { scope: 'team', subjectId: 'red' },

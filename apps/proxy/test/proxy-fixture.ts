@@ -58,7 +58,7 @@ export const ADMIN_KEY = 'operator-secret-of-the-tests';
 export const KEYS: Readonly<Record<string, KeyRecord>> = {
   'sk-plain-key': keyRecord('00000001-0000-4000-8000-000000000001', {}),
   'sk-budgeted-key': keyRecord('00000002-0000-4000-8000-000000000002', {
-    budgeted: true,
+    budgetIds: ['00000000-0000-4000-8000-00000000000b'],
     teamId: 'red',
   }),
   'sk-narrow-key': keyRecord('00000003-0000-4000-8000-000000000003', {
@@ -68,7 +68,7 @@ export const KEYS: Readonly<Record<string, KeyRecord>> = {
   'sk-deleted-key': keyRecord('00000005-0000-4000-8000-000000000005', { deleted: true }),
   'sk-expired-key': keyRecord('00000006-0000-4000-8000-000000000006', { expiresAtMs: 1 }),
   'sk-spent-key': keyRecord('00000007-0000-4000-8000-000000000007', {
-    budgeted: true,
+    budgetIds: ['00000000-0000-4000-8000-00000000000b'],
     block: {
       reason: 'budget',
       scope: 'team',
@@ -90,7 +90,7 @@ function keyRecord(keyId: string, parts: Partial<KeyRecord>): KeyRecord {
     expiresAtMs: null,
     allowedModels: ['*'],
     block: null,
-    budgeted: false,
+    budgetIds: [],
     rev: 1,
     ...parts,
   };

@@ -62,7 +62,7 @@ class KeysOfTest extends KeyDirectory {
       expiresAtMs: null,
       allowedModels: ['*'],
       block: null,
-      budgeted: false,
+      budgetIds: [],
       rev: 1,
       ...changes,
     };

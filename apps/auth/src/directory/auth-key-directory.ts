@@ -59,7 +59,7 @@ export class AuthKeyDirectory extends KeyDirectory {
         expiresAtMs: key.expiresAtMs,
         allowedModels: key.allowedModels,
         block: spent === undefined ? null : blockOf(spent, states.get(spent.budgetId)!.resetsAt),
-        budgeted: covering.length > 0,
+        budgetIds: covering.map(({ budgetId }) => budgetId),
         rev: key.rev,
       };
     });

@@ -17,7 +17,7 @@ const KEY: KeyRecord = {
   expiresAtMs: null,
   allowedModels: ['*'],
   block: null,
-  budgeted: true,
+  budgetIds: ['b'],
   rev: 1,
 };
 

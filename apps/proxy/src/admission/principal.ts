@@ -21,14 +21,16 @@ export interface Principal {
 /** @param logPartitions `LOG_PARTITIONS` */
 export function principalOf(record: KeyRecord, logPartitions: number): Principal {
   const partition = partitionOfKey(record.keyId as KeyId, logPartitions);
-  const { orgId, keyId, teamId, userId } = record;
+  const { orgId, keyId, teamId, teamIsLabel, userId } = record;
   const subjects: BudgetSubject[] = [
     { scope: 'key', subjectId: keyId },
     { scope: 'user', subjectId: userId },
     { scope: 'organisation', subjectId: orgId },
   ];
-  if (teamId !== null) subjects.splice(1, 0, { scope: 'team', subjectId: teamId });
-  const owner = { org_id: orgId, key_id: keyId, team_id: teamId, user_id: userId };
+  if (teamId !== null && teamIsLabel !== true)
+    subjects.splice(1, 0, { scope: 'team', subjectId: teamId });
+  const label = teamIsLabel === true ? { team_is_label: true } : {};
+  const owner = { org_id: orgId, key_id: keyId, team_id: teamId, ...label, user_id: userId };
   return {
     record,
     completedLane: laneOf(TOPICS.requestCompleted, partition, logPartitions),

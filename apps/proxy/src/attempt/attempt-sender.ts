@@ -56,7 +56,7 @@ export class AttemptSender {
   /** @returns the refusal when nothing was sent; null once the attempt is on its way */
   async send(call: ChatCall, scan: ChatScan, admission: Admission): Promise<Refusal | null> {
     const { bound } = admission;
-    const needsHold = call.principal!.record.budgeted && bound.totalPicoUsd > 0n;
+    const needsHold = call.principal!.record.budgetIds.length > 0 && bound.totalPicoUsd > 0n;
     const held = needsHold
       ? await this.hold(call.requestId, call.principal!, bound)
       : { amountPicoUsd: bound.totalPicoUsd, hold: null };
@@ -88,6 +88,7 @@ export class AttemptSender {
       result = await this.parts.holds.take({
         holdId: `${requestId}.1`,
         subjects: principal.subjects,
+        expectedBudgetIds: principal.record.budgetIds,
         wantPicoUsd: bound.totalPicoUsd,
         leastPicoUsd: bound.isCeiling ? bound.totalPicoUsd : leastOf(bound),
       });

@@ -56,14 +56,17 @@ export const REFUSALS = {
     ),
     param: 'model',
   },
-  priceUnknown: refusal(
-    400,
-    'invalid_request_error',
-    'price_unknown',
-    'The model has no price',
-    'price_unknown',
-    NO_RETRY,
-  ),
+  priceUnknown: {
+    ...refusal(
+      400,
+      'invalid_request_error',
+      'price_unknown',
+      'The model has no price',
+      'price_unknown',
+      NO_RETRY,
+    ),
+    param: 'model',
+  },
   unestimable: refusal(
     400,
     'invalid_request_error',

@@ -57,6 +57,22 @@ describe('deciding holds', () => {
     expect(accounts.map((each) => each.heldPicoUsd)).toEqual([300n, 300n]);
   });
 
+  test('a budget that the caller expects and nobody defined yet lets nothing past', () => {
+    const expecting = (...ids: string[]): PlaceHoldInput => ({
+      ...request('h', 300n),
+      expectedBudgetIds: ids,
+    });
+    expect(decideHolds([KEY], [expecting('b-key', 'on-its-way')])).toMatchObject({
+      results: [{ outcome: 'refused', reason: 'budget_reserved', budgetId: 'on-its-way' }],
+      newHolds: [],
+      accounts: [],
+    });
+    const gone = { ...TEAM, deleted: true };
+    expect(decideHolds([KEY, gone], [expecting('b-key', 'a-team')]).results).toMatchObject([
+      { outcome: 'held', budgets: [{ budget_id: 'b-key' }] },
+    ]);
+  });
+
   test('a hold that one level cannot bear is taken from none', () => {
     const tight = { ...TEAM, limitPicoUsd: picoUsd(100n) };
     const { results, newHolds, accounts } = decideHolds([KEY, tight], [request('h', 300n)]);

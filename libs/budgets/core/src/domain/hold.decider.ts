@@ -97,14 +97,22 @@ export function answerKnownHold(
 class AccountBook {
   private readonly bySubject = new Map<string, AccountState[]>();
   private readonly changes = new Map<string, AccountState>();
+  private readonly ids: ReadonlySet<string>;
 
+  /** @param accounts of the subjects, the disabled and deleted ones too */
   constructor(accounts: readonly AccountState[]) {
+    this.ids = new Set(accounts.map(({ budgetId }) => budgetId));
     for (const account of accounts.filter(isEnforced)) {
       const key = subjectKey(account.scope, account.subjectId);
       const list = this.bySubject.get(key);
       if (list === undefined) this.bySubject.set(key, [account]);
       else list.push(account);
     }
+  }
+
+  /** Whether a budget was ever defined here, whatever became of it. */
+  knows(budgetId: string): boolean {
+    return this.ids.has(budgetId);
   }
 
   /** Accounts above a request as they are now, in the order of refusals, each once. */
@@ -136,6 +144,8 @@ function decideOne(
   request: PlaceHoldInput,
 ): { readonly result: PlaceHoldResult; readonly hold: NewHold | null } {
   const { holdId, wantPicoUsd, leastPicoUsd } = request;
+  const unheardOf = request.expectedBudgetIds?.find((budgetId) => !book.knows(budgetId));
+  if (unheardOf !== undefined) return { result: notYet(request, unheardOf), hold: null };
   const accounts = book.governing(request);
   const exceeded = accounts.find((account) => isSpentFor(account, leastPicoUsd));
   if (exceeded !== undefined) {
@@ -167,6 +177,21 @@ function heldBudgets(accounts: readonly AccountState[]): readonly HeldBudget[] {
   return accounts
     .map(({ budgetId, epoch }) => ({ budget_id: budgetId, epoch }))
     .toSorted((a, b) => (a.budget_id < b.budget_id ? -1 : 1));
+}
+
+/** The answer while a budget's definition is on its way. */
+function notYet(request: PlaceHoldInput, budgetId: string): PlaceHoldResult {
+  return {
+    holdId: request.holdId,
+    outcome: 'refused',
+    reason: 'budget_reserved',
+    exhausted: false,
+    budgetId,
+    scope: request.subjects[0]?.scope ?? 'key',
+    period: 'total',
+    resetsAt: null,
+    retryAfterMs: RETRY_AFTER_MS,
+  };
 }
 
 function refusal(

@@ -13,6 +13,11 @@ export interface PlaceHoldInput {
   readonly holdId: string;
   /** Every subject above the request: key, team, user, organisation. */
   readonly subjects: readonly BudgetSubject[];
+  /**
+   * Budgets that the caller knows to cover the request. One that the authority has not heard of yet
+   * refuses the hold as `budget_reserved`: it is about to be, and nothing may slip past it meanwhile.
+   */
+  readonly expectedBudgetIds?: readonly string[];
   /** The upper bound of the cost, > 0. */
   readonly wantPicoUsd: PicoUsd;
   /** The least amount that still makes sense (output clamped to the minimum); 0 < least <= want. */

@@ -17,8 +17,8 @@ export interface KeyRecord {
   readonly allowedModels: readonly string[];
   /** Set while an exhausted budget covers the key. */
   readonly block: KeyBlock | null;
-  /** Whether any enabled budget covers the key; without one no hold is asked for. */
-  readonly budgeted: boolean;
+  /** Enabled budgets that cover the key; without one no hold is asked for. */
+  readonly budgetIds: readonly string[];
   readonly rev: number;
 }
 
