@@ -5,5 +5,5 @@
 export function isColumnText(value: unknown, most: number): value is string {
   if (typeof value !== 'string' || value.length < 1 || value.length > 2 * most) return false;
   if (!value.isWellFormed() || value.includes('\0')) return false;
-  return value.length <= most || [...value].length <= most;
+  return value.length <= most || Array.from(value).length <= most;
 }

@@ -37,17 +37,17 @@ function bytes(data: Data): Buffer {
 
 /** Values at the edges of what members allow, beside those of the examples. */
 const EDGES: readonly unknown[] = [
-  ...[null, true, false, 0, 1, 0.5, -1, 99, 100, 599, 999, 9999, 10_000, 65_535, 65_536],
-  ...[4_294_967_295, 4_294_967_296, 1e12, 1e12 + 1, Number.MAX_SAFE_INTEGER, 2 ** 53],
-  ...['', ' ', '0', '00', '-1', '1.5', '9'.repeat(24), '9'.repeat(25), '1'.repeat(26)],
-  ...['x'.repeat(255), 'x'.repeat(256), 'x'.repeat(257), 'x'.repeat(1025), 'x'.repeat(16_384)],
-  ...['😀'.repeat(128), '😀'.repeat(255), '😀'.repeat(256), '😀'.repeat(16_384), '\0', '\ud800'],
-  ...['2026-11-20T10:00:07Z', '2026-02-31T00:00:00Z', '2026-11-20T10:00:07.123456789Z'],
-  ...['2026-11-20T24:00:00Z', '2026-11-20T10:00:60Z', '0000-01-01T00:00:00Z'],
-  ...['2026-11-20T10:00:07+01:00', '0191F3A0-1234-7ABC-8DEF-0123456789AB', 'f'.repeat(64)],
-  ...[[], ['a'], Array.from({ length: 64 }, () => 'a'), Array.from({ length: 65 }, () => 'a')],
-  ...[{}, { input_text: 1 }, { input_text: 0 }, { output_text: 1e12 }, { other: 1 }],
-];
+  [null, true, false, 0, 1, 0.5, -1, 99, 100, 599, 999, 9999, 10_000, 65_535, 65_536],
+  [4_294_967_295, 4_294_967_296, 1e12, 1e12 + 1, Number.MAX_SAFE_INTEGER, 2 ** 53],
+  ['', ' ', '0', '00', '-1', '1.5', '9'.repeat(24), '9'.repeat(25), '1'.repeat(26)],
+  ['x'.repeat(255), 'x'.repeat(256), 'x'.repeat(257), 'x'.repeat(1025), 'x'.repeat(16_384)],
+  ['😀'.repeat(128), '😀'.repeat(255), '😀'.repeat(256), '😀'.repeat(16_384), '\0', '\ud800'],
+  ['2026-11-20T10:00:07Z', '2026-02-31T00:00:00Z', '2026-11-20T10:00:07.123456789Z'],
+  ['2026-11-20T24:00:00Z', '2026-11-20T10:00:60Z', '0000-01-01T00:00:00Z'],
+  ['2026-11-20T10:00:07+01:00', '0191F3A0-1234-7ABC-8DEF-0123456789AB', 'f'.repeat(64)],
+  [[], ['a'], Array.from({ length: 64 }, () => 'a'), Array.from({ length: 65 }, () => 'a')],
+  [{}, { input_text: 1 }, { input_text: 0 }, { output_text: 1e12 }, { other: 1 }],
+].flat();
 
 /** Every word that an enumeration of the type allows. */
 function wordsOf(type: string): readonly string[] {
@@ -69,13 +69,15 @@ describe.each(types)('%s', (type) => {
   const words = [...wordsOf(type), 'measured', 'estimated_partial', 'zero_not_sent'];
   const seeds = [...EDGES, ...words, ...examples.flatMap((data) => Object.values(data))];
 
+  const checkRead = (data: Data): void => {
+    if (schemas.faultsOf(id, data).length === 0) expect(() => read(bytes(data))).not.toThrow();
+  };
+
   test('every value of every member that conforms is read', () => {
     for (const example of examples) {
       for (const name of Object.keys(example)) {
         for (const value of seeds) {
-          const data = { ...example, [name]: value };
-          if (schemas.faultsOf(id, data).length === 0)
-            expect(() => read(bytes(data))).not.toThrow();
+          checkRead({ ...example, [name]: value });
         }
       }
     }
@@ -89,9 +91,7 @@ describe.each(types)('%s', (type) => {
         fc.constantFrom(...examples),
         fc.array(change, { maxLength: 4 }),
         (from, made) => {
-          const data = { ...from, ...Object.fromEntries(made) };
-          if (schemas.faultsOf(id, data).length === 0)
-            expect(() => read(bytes(data))).not.toThrow();
+          checkRead({ ...from, ...Object.fromEntries(made) });
         },
       ),
       { numRuns: 2_000 },
