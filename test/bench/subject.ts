@@ -8,4 +8,5 @@ export interface Subject {
 
 /** Who is measured; `budgeted` is the governed proxy with a key that has a budget. */
 export const SUBJECTS = ['direct', 'nginx', 'ungoverned', 'governed', 'budgeted'] as const;
+/** One of them. */
 export type SubjectName = (typeof SUBJECTS)[number];

@@ -1,5 +1,6 @@
 /** Kinds of traffic. */
 export const TRAFFIC = ['plain', 'stream'] as const;
+/** One of them. */
 export type TrafficName = (typeof TRAFFIC)[number];
 
 /** One kind of request of the bench. */
