@@ -16,10 +16,11 @@ export async function run(): Promise<void> {
     });
     const { host, port, logFile } = config;
     const simulator = await startSimulator({ host, port, logFile });
-    process.stdout.write(`simulator listening on ${simulator.url}\n`);
     const stop = (): void => void simulator.close();
     process.once('SIGINT', stop);
     process.once('SIGTERM', stop);
+    // Last: whoever reads the line may send a signal at once.
+    process.stdout.write(`simulator listening on ${simulator.url}\n`);
   } catch (error) {
     process.stderr.write(`simulator: ${messageOf(error)}\n`);
     process.exitCode = error instanceof ConfigError ? EXIT_CONFIG : 1;

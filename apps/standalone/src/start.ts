@@ -27,6 +27,9 @@ import { trustsUserIdHeader } from './user-id-trust.js';
 /** A path that is not there is a fault to list, not one to throw. */
 const NO_THROW = { throwIfNoEntry: false } as const;
 
+/** Closes one part of the process. */
+type Closer = () => Promise<void> | void;
+
 /** Longest clean-up at shutdown after the requests have drained, milliseconds. */
 const CLEANUP_MS = 30_000;
 
@@ -38,15 +41,22 @@ export async function run(): Promise<void> {
   const steps = new Steps(new SystemClock());
   try {
     const config = loadConfig(StandaloneConfig, processEnvironment(), { ownPrefixes: ['SPOOL_'] });
-    const stop = await start(config, steps);
-    stopOnSignal(stop, config.drainSeconds * 1_000 + CLEANUP_MS, steps);
+    const closers: Closer[] = [];
+    const closeAll = (): Promise<void> => closeEach(closers.splice(0).toReversed());
+    // Before anything opens: a start that is broken off closes what it had opened.
+    stopOnSignal(closeAll, config.drainSeconds * 1_000 + CLEANUP_MS, steps);
+    await start(config, steps, closers).catch(async (error: unknown) => {
+      await closeAll();
+      throw error;
+    });
   } catch (error) {
     process.stderr.write(`tollgate: ${messageOf(error)}\n`);
     process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
   }
 }
 
-async function start(config: StandaloneConfig, steps: Steps): Promise<() => Promise<void>> {
+/** @param closers gets what closes each part, in the order in which the parts were opened */
+async function start(config: StandaloneConfig, steps: Steps, closers: Closer[]): Promise<void> {
   const trustUserIdHeader = trustsUserIdHeader(config);
   const dataDir = resolve(config.dataDir);
   checkFiles(config);
@@ -59,26 +69,19 @@ async function start(config: StandaloneConfig, steps: Steps): Promise<() => Prom
   });
   const lock = DataDirectoryLock.acquire(dataDir);
   const secrets = loadSecrets(dataDir, config, runtime.random);
-  const closers: (() => Promise<void> | void)[] = [() => lock.release()];
-  const closeAll = (): Promise<void> => closeEach(closers.splice(0).toReversed());
-  try {
-    const catalog = await openCatalog(config, dataDir, runtime, closers);
-    const engines = await openEngines(config, dataDir, runtime, lock, steps);
-    closers.push(() => engines.close());
-    const input = { config, runtime, secrets, engines, catalog, trustUserIdHeader, closers };
-    const url = await serve(input, steps);
-    writeFacts(dataDir, url, engines.databaseUrl);
-    closers.push(() => rmSync(factsFile(dataDir), { force: true }));
-    const key = await quickstartKey(url, dataDir, secrets);
-    // Until the ready-made key exists nobody has seen a finished start, hence not the operator key.
-    const isFirst = secrets.QUICKSTART_KEY === undefined && config.adminApiKey === null;
-    const adminKey = isFirst ? secrets.ADMIN_API_KEY : null;
-    welcome(steps, config, url, { key, adminKey }, catalog);
-    return closeAll;
-  } catch (error) {
-    await closeAll();
-    throw error;
-  }
+  closers.push(() => lock.release());
+  const catalog = await openCatalog(config, dataDir, runtime, closers);
+  const engines = await openEngines(config, dataDir, runtime, lock, steps);
+  closers.push(() => engines.close());
+  const input = { config, runtime, secrets, engines, catalog, trustUserIdHeader, closers };
+  const url = await serve(input, steps);
+  writeFacts(dataDir, url, engines.databaseUrl);
+  closers.push(() => rmSync(factsFile(dataDir), { force: true }));
+  const key = await quickstartKey(url, dataDir, secrets);
+  // Until the ready-made key exists nobody has seen a finished start, hence not the operator key.
+  const isFirst = secrets.QUICKSTART_KEY === undefined && config.adminApiKey === null;
+  const adminKey = isFirst ? secrets.ADMIN_API_KEY : null;
+  welcome(steps, config, url, { key, adminKey }, catalog);
 }
 
 /** @throws ConfigError with every fault that the variables alone do not show */
@@ -95,7 +98,7 @@ function checkFiles({ keyPeppers, priceSheetsDir }: StandaloneConfig): void {
 }
 
 /** Closes in the given order; one that fails keeps none of the others open. @throws the first failure */
-async function closeEach(closers: readonly (() => Promise<void> | void)[]): Promise<void> {
+async function closeEach(closers: readonly Closer[]): Promise<void> {
   const failures: unknown[] = [];
   for (const close of closers) {
     try {
@@ -111,7 +114,7 @@ async function openCatalog(
   config: StandaloneConfig,
   dataDir: string,
   { clock }: Runtime,
-  closers: (() => Promise<void> | void)[],
+  closers: Closer[],
 ): Promise<ServedCatalog> {
   const file = config.catalogFile ?? join(projectRoot(), 'catalog', 'default.json');
   let simulatorUrl = config.simulatorUrl;
@@ -128,7 +131,7 @@ interface ServeInput extends Pick<
   ServicesInput,
   'config' | 'runtime' | 'secrets' | 'engines' | 'catalog' | 'trustUserIdHeader'
 > {
-  readonly closers: (() => Promise<void> | void)[];
+  readonly closers: Closer[];
 }
 
 /** Starts the services and listens. @returns the address */

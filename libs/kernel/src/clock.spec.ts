@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 
-import { toRfc3339 } from './clock.js';
+import { SystemClock, toRfc3339 } from './clock.js';
 
 const FORM = /^([+-]\d{6}|\d{4})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
@@ -27,5 +27,14 @@ describe('toRfc3339', () => {
 
   test('what is no instant throws', () => {
     expect(() => toRfc3339(Number.NaN)).toThrow(RangeError);
+  });
+});
+
+describe('SystemClock', () => {
+  test('tells the time of the day in milliseconds, and durations that never shrink', () => {
+    const clock = new SystemClock();
+    expect(toRfc3339(clock.nowMs())).toMatch(/^2\d{3}-/);
+    const first = clock.monotonicMs();
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(first);
   });
 });

@@ -40,8 +40,10 @@ export async function runService(
 ): Promise<void> {
   try {
     const service = await build();
-    const stop = await serve(name, service);
+    const { url, stop } = await serve(service);
     stopOnSignal(name, stop);
+    // Last: whoever reads the line may send a signal at once.
+    process.stdout.write(`${name} listening on ${url}\n`);
   } catch (error) {
     process.stderr.write(`${name}: ${messageOf(error)}\n`);
     const ownCode = error instanceof AppError ? exitCodes[error.code] : undefined;
@@ -49,7 +51,9 @@ export async function runService(
   }
 }
 
-async function serve(name: string, service: ServiceProcess): Promise<() => Promise<void>> {
+async function serve(
+  service: ServiceProcess,
+): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
   const { runtime, config } = service;
   runtime.logger.info({ config: describeConfig(config) }, 'effective configuration');
   const app = await createHttpApp(service.module, runtime, service.operational);
@@ -61,13 +65,13 @@ async function serve(name: string, service: ServiceProcess): Promise<() => Promi
   await app.listen(config.port, config.host);
   const url = await app.getUrl();
   service.listening?.(url);
-  process.stdout.write(`${name} listening on ${url}\n`);
-  return async () => {
+  const stop = async (): Promise<void> => {
     runtime.health.drain();
     await consumer?.close();
     await app.close();
     for (const close of service.close) await close();
   };
+  return { url, stop };
 }
 
 function stopOnSignal(name: string, stop: () => Promise<void>): void {

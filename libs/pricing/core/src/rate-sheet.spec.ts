@@ -110,3 +110,45 @@ test('one model priced twice for the same time and tier is a fault', () => {
     faults: [expect.stringContaining('priced twice')],
   });
 });
+
+const TIER = {
+  service_tier: 'standard',
+  input_from: 0,
+  usd_per_million_tokens: { input_text: '1' },
+};
+
+test.each<[string, unknown, string]>([
+  ['a file that is a list', [], 'file: must be an object'],
+  ['a file without sheets', { ...fileWith({}), sheets: [] }, 'sheets: must be a list'],
+  ['a sheet that is a text', { ...fileWith({}), sheets: ['m'] }, 'sheets[0]: must be an object'],
+  [
+    'a date that does not exist',
+    fileWith({ effective_from: '2026-13-01T00:00:00Z' }),
+    'not a date',
+  ],
+  ['a date without a time', fileWith({ effective_from: '2026-08-01' }), 'effective_from'],
+  ['no tiers', fileWith({ tiers: [] }), 'tiers: must be a list of at least 1'],
+  [
+    'no standard tier',
+    fileWith({ tiers: [{ ...TIER, service_tier: 'flex' }] }),
+    'no tier of service tier standard',
+  ],
+  [
+    'a tier without an input rate',
+    fileWith({ tiers: [{ ...TIER, usd_per_million_tokens: { output_text: '1' } }] }),
+    'input_text: is missing',
+  ],
+  [
+    'a tier that starts in the middle of a token',
+    fileWith({ tiers: [{ ...TIER, input_from: 0.5 }] }),
+    'input_from: must be a whole number',
+  ],
+  [
+    'tiers out of order',
+    fileWith({ tiers: [TIER, { ...TIER, input_from: 9 }, { ...TIER, input_from: 9 }] }),
+    'input_from must start at 0 and ascend',
+  ],
+])('%s is refused', (_what, document, fault) => {
+  const compiled = compileSheets(document);
+  expect(compiled.ok ? '' : compiled.faults.join('\n')).toContain(fault);
+});

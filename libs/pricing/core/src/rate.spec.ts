@@ -371,3 +371,20 @@ test('the upper bound takes the dearest reachable tier and splits into input and
     upperBound({ ...common, model: 'unknown', maxInputTokens: 1, maxOutputTokens: 1 }),
   ).toMatchObject({ ok: false });
 });
+
+test('an upper bound needs a price, and for output an output price', () => {
+  const common = { provider: 'p', model: 'm', atMs: AT_MS, choices: 1, serviceTierAsked: null };
+  const index = indexOf(entry({ provider: 'p', model: 'm', rates: { cache_read_text: '1' } }));
+  const bound = (book: PriceIndex, maxInputTokens: number, maxOutputTokens: number) =>
+    upperBound({ ...common, index: book, maxInputTokens, maxOutputTokens });
+  expect(bound(indexOf(), 1, 1)).toEqual({ ok: false, reason: 'no_rate', cell: null });
+  const onlyInput = indexOf(entry({ provider: 'p', model: 'm', rates: { input_text: '1' } }));
+  expect(bound(index, 1, 1).ok).toBe(false);
+  expect(bound(onlyInput, 2, 0)).toMatchObject({ ok: true, totalPicoUsd: 2_000_000_000_000n });
+});
+
+test('an entry is found by its identity, and an unknown identity is nothing', () => {
+  const known = entry({ rates: { input_text: '1' } });
+  expect(indexOf(known).byId(known.priceId)).toBe(known);
+  expect(indexOf(known).byId('unknown')).toBeNull();
+});

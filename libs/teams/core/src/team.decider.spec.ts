@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { isLabel } from './label.js';
 import {
   createTeam,
+  policyStateOf,
   unlimitedPolicy,
   type CreateTeamCommand,
   type Policy,
@@ -78,4 +79,26 @@ test('windows are sums of hours, minutes, seconds and milliseconds, above zero',
   for (const bad of ['1d', 'abc', '', '0s', '0h0m', '1', '100000s', '1h1h1h1h1h', '1h ']) {
     expect(parseTimeWindow(bad)).toBeNull();
   }
+});
+
+test('the events of a team and of its policy carry their whole state', () => {
+  const created = createTeam({ ...COMMAND, timeWindow: '30m' }, EXISTING, 0);
+  if (!created.ok || created.value.policy === null) throw new Error('no policy was changed');
+  expect(created.value.event).toEqual({
+    team_id: 'crew',
+    org_id: 'default',
+    team_name: 'Crew',
+    description: '',
+    policy: 'tokens',
+    deleted: false,
+    rev: 1,
+  });
+  expect(policyStateOf(created.value.policy)).toEqual({
+    org_id: 'default',
+    name: 'tokens',
+    unlimited: false,
+    token_limit: 5,
+    time_window: '30m',
+    rev: 4,
+  });
 });

@@ -144,3 +144,19 @@ describe('settling a rated batch', () => {
     expect(changes.settledHolds).toEqual([{ holdId: 'h', chargePicoUsd: 200n }]);
   });
 });
+
+describe('a message as a later emitter may write it', () => {
+  test('a subject that is named twice is charged the sum', () => {
+    const once = rated(200n, [['h', 200n]]);
+    const twice = { ...once, subjects: [...once.subjects, ...once.subjects] };
+    const { accounts, subjects } = settleBatch({ accounts: [KEY], holds: [HOLD] }, twice);
+    expect(subjects).toEqual([{ scope: 'key', subjectId: 'k', chargePicoUsd: 400n }]);
+    expect(accounts).toMatchObject([{ settledPicoUsd: 400n }]);
+  });
+
+  test('a hold whose subject is not named is settled all the same, and never below zero', () => {
+    const message = { ...rated(0n, [['h', 200n]]), subjects: [] };
+    const { accounts } = settleBatch({ accounts: [KEY], holds: [HOLD] }, message);
+    expect(accounts).toMatchObject([{ settledPicoUsd: 200n, heldPicoUsd: 0n }]);
+  });
+});

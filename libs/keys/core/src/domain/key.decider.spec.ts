@@ -120,3 +120,19 @@ describe('allow-list', () => {
     expect(performance.now() - startMs).toBeLessThan(100);
   });
 });
+
+test('stopping and starting a key by a change are events of their own', () => {
+  const stopped = updateKey(key, { enabled: false }, 2);
+  if (!stopped.ok) throw new Error('refused');
+  expect(stopped.value.event).toMatchObject({ type: 'key.disabled.v1', data: { enabled: false } });
+  const started = updateKey(stopped.value.key, { enabled: true, name: 'm' }, 3);
+  expect(started).toMatchObject({
+    ok: true,
+    value: { event: { type: 'key.enabled.v1', data: { enabled: true, name: 'm', rev: 3 } } },
+  });
+});
+
+test('a key for ever says so in its event', () => {
+  const { event } = createKey({ ...COMMAND, expiresDays: null }, SECRET, 1000);
+  expect(event?.data).toMatchObject({ expires_at: null });
+});

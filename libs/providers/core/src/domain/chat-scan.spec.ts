@@ -280,3 +280,16 @@ describe('the rewritten body', () => {
     );
   });
 });
+
+test('whatever is not text, and whatever is charged per call, is seen', () => {
+  const withContent = (content: string): string =>
+    `{"model":"m","messages":[{"role":"user","content":${content}}]}`;
+  expect(scan(withContent('[{"type":"text","text":"hi"}]')).hasNonText).toBe(false);
+  for (const part of ['{"type":"image_url","image_url":{"url":"x"}}', '"bare"', '5', 'null']) {
+    expect(scan(withContent(`[{"type":"text","text":"hi"},${part}]`)).hasNonText).toBe(true);
+  }
+  const searching = (options: string): string =>
+    `{"model":"m","messages":[],"web_search_options":${options}}`;
+  expect(scan(searching('{}')).hasCallFees).toBe(true);
+  expect(scan(searching('null')).hasCallFees).toBe(false);
+});

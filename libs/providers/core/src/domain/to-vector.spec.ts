@@ -126,3 +126,20 @@ describe('the usage object of chat completions', () => {
     );
   });
 });
+
+test('one missing headline count follows from the total; a total below the other one says nothing', () => {
+  expect(openai({ prompt_tokens: 10, total_tokens: 15 })).toMatchObject({
+    vector: { input_text: 10, output_text: 5 },
+  });
+  expect(openai({ completion_tokens: 5, total_tokens: 15 })).toMatchObject({
+    vector: { input_text: 10, output_text: 5 },
+  });
+  for (const usage of [
+    { prompt_tokens: 10, total_tokens: 9 },
+    { completion_tokens: 10, total_tokens: 9 },
+    { total_tokens: 15 },
+    { prompt_tokens: 10 },
+  ]) {
+    expect(openai(usage)).toEqual({ outcome: 'missing' });
+  }
+});

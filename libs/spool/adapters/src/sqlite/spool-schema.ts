@@ -24,7 +24,9 @@ export function pragmas(ack: 'process' | 'fsync'): string {
   `;
 }
 
-/*
+/**
+ * Creates the tables of a new file:
+ *
  * spool_meta    one row. acked_pos: rows up to it are published. trim_floor: rows up to it may be
  *               deleted. crc: over format, emitter, acked_pos
  *               and trim_floor. clean: 1 after an orderly close.
