@@ -404,9 +404,11 @@ test('progress names what is missing, and how far the ledger is complete', async
 test('two members that join and leave lose nothing and double nothing', async () => {
   const steady = await member();
   let number = 0;
-  for (let round = 1n; round <= 5n; round += 1n) {
+  for (let round = 1; round <= 5; round += 1) {
+    // A leave and the next join may be one change to the group, so only growth is certain.
+    const before = await epochSum(steady);
     const other = await startMember(postgres.url, store);
-    await eventually(async () => (await epochSum(steady)) > (round + 1n) * 3n);
+    await eventually(async () => (await epochSum(steady)) > before);
     for (let batch = 0; batch < 10; batch += 1) {
       const records = Array.from({ length: 20 }, () => {
         number += 1;
