@@ -5,19 +5,15 @@ import {
   type AttemptStatus,
   type HeldBudget,
 } from '#libs/events';
-import type { RequestId } from '#libs/kernel';
+import { toRfc3339, type RequestId } from '#libs/kernel';
 import type { AttemptIntent, SpoolEvent } from '#libs/spool/core';
 
 import type { ModelRoute } from '../admission/catalogue.js';
 import type { Principal } from '../admission/principal.js';
 import { atHold, type Figures, type Terms } from './settlement.js';
-import { TimeText } from './time-text.js';
 
 /** Longest text taken over from a caller or a provider into an event, characters. */
 const MAX_LABEL_CHARS = 256;
-
-/** Shared by all records: they are made in the order of time. */
-const TIMES = new TimeText();
 
 /** What an attempt's record says from the moment it is admitted. */
 export interface AttemptFacts {
@@ -63,7 +59,7 @@ export class AttemptRecord {
   constructor(readonly facts: AttemptFacts) {
     const { requestId, attempt, principal, route, terms, hold } = facts;
     this.eventId = eventIdOf(requestId, attempt, EVENT_KIND.completed);
-    this.admittedAt = TIMES.of(terms.admittedAtMs);
+    this.admittedAt = toRfc3339(terms.admittedAtMs);
     const holdPart =
       hold === null
         ? 'null'
@@ -106,7 +102,7 @@ export class AttemptRecord {
   /** The terminal event. */
   event(end: AttemptEnd, figures: Figures): SpoolEvent {
     const { requestId, attempt, principal } = this.facts;
-    const occurredAt = TIMES.of(end.occurredAtMs);
+    const occurredAt = toRfc3339(end.occurredAtMs);
     return {
       lane: principal.completedLane,
       eventId: this.eventId,
