@@ -1,6 +1,6 @@
 import { IsIn, Max, Min, MinLength } from 'class-validator';
 
-import { EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
+import { EnvAddresses, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
 
 /** Settings of the proxy as a process of its own. */
 export class ProxyConfig {
@@ -88,6 +88,12 @@ export class ProxyConfig {
   @Min(0)
   @Max(900)
   drainSeconds!: number;
+
+  @EnvAddresses('KAFKA_BROKERS', {
+    describe: 'the Kafka of the event log, host:port each; the log is in PostgreSQL when unset',
+    fallback: null,
+  })
+  kafkaBrokers!: readonly string[] | null;
 
   @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'info' })
   @IsIn(['silent', 'error', 'warn', 'info', 'debug'])

@@ -1,4 +1,4 @@
-import { PostgresEventLog } from '#libs/event-log/adapters';
+import { openEventLog } from '#libs/event-log/adapters';
 import { messageOf } from '#libs/kernel';
 import { readPeppers } from '#libs/keys/core';
 import {
@@ -80,7 +80,12 @@ async function startProxy(
   const options: ProxyOptions = {
     runtime,
     rpc,
-    eventLog: new PostgresEventLog({ database, clock, random }),
+    eventLog: openEventLog({
+      service: 'proxy',
+      runtime,
+      database,
+      kafkaBrokers: config.kafkaBrokers,
+    }),
     spool,
     transport: new UndiciTransport(),
     peppers,
