@@ -1,10 +1,10 @@
-import type { Producer } from 'kafkajs';
+import { ProduceAcks, Producer } from '@platformatic/kafka';
 
 import type { LogRecordInput } from '../../../core/src/index.js';
 import { tooLarge } from '../log-errors.js';
-import { KafkaConnection, type KafkaAddress } from './kafka-connection.js';
+import type { KafkaAddress } from './kafka-connection.js';
 import { fromKafkaError, isKafkaError } from './kafka-errors.js';
-import { sizeOf, toMessage } from './kafka-record.mapping.js';
+import { sizeOf } from './kafka-record.mapping.js';
 
 /**
  * Most bytes that one append may give to one partition; topics are provisioned to take as much in
@@ -14,15 +14,20 @@ export const MAX_PARTITION_APPEND_BYTES = 16 * 1024 * 1024;
 
 /** How long the brokers may take to replicate a batch before they refuse it, milliseconds. */
 const REPLICATION_MS = 10_000;
+/** Time to open a connection, milliseconds. */
+const CONNECT_MS = 3_000;
+
+/** Keys and headers are text, values are bytes already. */
+type TextProducer = Producer<string, Buffer, string, string>;
 
 /**
  * Appends batch after batch: the next one is sent when the one before is answered. A batch that
  * fails in any way costs the producer its connections, so that nothing of it can arrive after what
- * a new producer sends, except from a broker's own queue. The client's idempotence is off: it counts
- * a sequence number back before it knows whether the broker has used it.
+ * a new producer sends, except from a broker's own queue. Neither the client's retries nor its
+ * idempotence are used: whoever appends sends the same again, and readers drop what they know.
  */
 export class KafkaAppender {
-  private open: { connection: KafkaConnection; producer: Producer } | undefined;
+  private producer: TextProducer | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly address: KafkaAddress) {}
@@ -37,66 +42,66 @@ export class KafkaAppender {
   /** Waits for the batch in flight and closes the connections. */
   async close(): Promise<void> {
     await this.queue;
-    this.giveUp();
+    const { producer } = this;
+    this.producer = undefined;
+    await producer?.close(true);
   }
 
   private async send(records: readonly LogRecordInput[]): Promise<void> {
-    const topicMessages = byTopic(records);
+    checkSizes(records);
+    this.producer ??= openProducer(this.address);
+    const { producer } = this;
     try {
-      const producer = await this.producer();
-      await producer.sendBatch({ acks: -1, timeout: REPLICATION_MS, topicMessages });
+      await producer.send({ acks: ProduceAcks.ALL, messages: records.map(toMessage) });
     } catch (error) {
-      this.giveUp();
+      this.producer = undefined;
+      // The batch has failed already; connections that do not close in order are left to the system.
+      void producer.close(true).catch(() => undefined);
       if (isKafkaError(error, 'MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE')) {
         throw tooLarge(totalSize(records), MAX_PARTITION_APPEND_BYTES);
       }
       throw fromKafkaError(error);
     }
   }
-
-  private async producer(): Promise<Producer> {
-    if (this.open !== undefined) return this.open.producer;
-    const connection = new KafkaConnection(this.address, () => {
-      if (this.open?.connection === connection) this.open = undefined;
-    });
-    const producer = connection.kafka.producer({
-      idempotent: false,
-      maxInFlightRequests: 1,
-      retry: { retries: 0 },
-      allowAutoTopicCreation: false,
-      createPartitioner:
-        () =>
-        ({ message }) =>
-          message.partition!,
-    });
-    this.open = { connection, producer };
-    await producer.connect();
-    return producer;
-  }
-
-  private giveUp(): void {
-    this.open?.connection.destroy();
-    this.open = undefined;
-  }
 }
 
-type TopicMessages = { topic: string; messages: ReturnType<typeof toMessage>[] };
+function openProducer(address: KafkaAddress): TextProducer {
+  const { brokers, clientId, requestTimeoutMs = 15_000 } = address;
+  const bytesOf = (text: string | undefined): Buffer => Buffer.from(text ?? '');
+  return new Producer({
+    clientId,
+    bootstrapBrokers: [...brokers],
+    autocreateTopics: false,
+    idempotent: false,
+    retries: 0,
+    repeatOnStaleMetadata: false,
+    maxInflights: 1,
+    timeout: REPLICATION_MS,
+    requestTimeout: requestTimeoutMs,
+    connectTimeout: CONNECT_MS,
+    serializers: {
+      key: bytesOf,
+      value: (value) => value,
+      headerKey: bytesOf,
+      headerValue: bytesOf,
+    },
+  });
+}
+
+function toMessage({ topic, partition, key, headers, value }: LogRecordInput) {
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  return { topic, partition, key, headers, value: bytes };
+}
 
 /** @throws AppError `event_log.too_large` */
-function byTopic(records: readonly LogRecordInput[]): TopicMessages[] {
-  const topics = new Map<string, TopicMessages>();
+function checkSizes(records: readonly LogRecordInput[]): void {
   const sizes = new Map<string, number>();
   for (const record of records) {
     const target = `${record.topic}/${record.partition}`;
     const size = (sizes.get(target) ?? 0) + sizeOf(record);
     if (size > MAX_PARTITION_APPEND_BYTES) throw tooLarge(size, MAX_PARTITION_APPEND_BYTES);
     sizes.set(target, size);
-    const message = toMessage(record);
-    const known = topics.get(record.topic);
-    if (known === undefined) topics.set(record.topic, { topic: record.topic, messages: [message] });
-    else known.messages.push(message);
   }
-  return [...topics.values()];
 }
 
 function totalSize(records: readonly LogRecordInput[]): number {

@@ -2,26 +2,29 @@ import { AppError, messageOf } from '#libs/kernel';
 
 import { outOfRange, unavailable, unknownTopic } from '../log-errors.js';
 
-/** The parts of the client's errors that decisions rest on. */
+/** The parts of the clients' errors that decisions rest on. */
 interface ClientError {
   readonly name?: unknown;
+  /** The protocol's name of the error; the two clients call it differently. */
   readonly type?: unknown;
+  readonly apiId?: unknown;
   readonly cause?: unknown;
+  readonly errors?: unknown;
 }
 
+/** How deep errors are wrapped at most. */
+const MAX_DEPTH = 6;
+
 /**
- * Every name and protocol error type of an error and of what it wraps: the client puts most errors
+ * Every name and protocol error type of an error and of what it wraps: the clients put most errors
  * into one that says that its retries are used up.
  */
-function marksOf(error: unknown): ReadonlySet<string> {
-  const marks = new Set<string>();
-  let current: unknown = error;
-  for (let depth = 0; depth < 5 && typeof current === 'object' && current !== null; depth += 1) {
-    const { name, type, cause } = current as ClientError;
-    if (typeof name === 'string') marks.add(name);
-    if (typeof type === 'string') marks.add(type);
-    current = cause;
-  }
+function marksOf(error: unknown, marks = new Set<string>(), depth = 0): ReadonlySet<string> {
+  if (typeof error !== 'object' || error === null || depth > MAX_DEPTH) return marks;
+  const { name, type, apiId, cause, errors } = error as ClientError;
+  for (const mark of [name, type, apiId]) if (typeof mark === 'string') marks.add(mark);
+  marksOf(cause, marks, depth + 1);
+  if (Array.isArray(errors)) for (const one of errors) marksOf(one, marks, depth + 1);
   return marks;
 }
 

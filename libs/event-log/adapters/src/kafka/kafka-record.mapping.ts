@@ -1,5 +1,3 @@
-import type { Message } from 'kafkajs';
-
 import type { LogRecord, LogRecordInput } from '../../../core/src/index.js';
 
 /** A record as the client decodes it. */
@@ -21,17 +19,6 @@ export function sizeOf(record: LogRecordInput): number {
   let size = RECORD_OVERHEAD_BYTES + record.key.length + record.value.byteLength;
   for (const name in record.headers) size += name.length + record.headers[name]!.length;
   return size;
-}
-
-/** The message for a record; its partition is explicit, the client's partitioner is not asked. */
-export function toMessage(record: LogRecordInput): Message & { readonly partition: number } {
-  const { key, value, headers, partition } = record;
-  return {
-    key,
-    value: Buffer.from(value.buffer, value.byteOffset, value.byteLength),
-    headers,
-    partition,
-  };
 }
 
 /** The record for a message of a partition. */
