@@ -38,10 +38,8 @@ async function inChild(
   events: number,
   batchSize: number,
 ): Promise<ClientRun> {
-  const { stdout } = await runFile(process.execPath, [
-    fileURLToPath(import.meta.url),
-    ...['--run', client, step, topic, brokers.join(), String(events), String(batchSize)],
-  ]);
+  const run = ['--run', client, step, topic, brokers.join(), String(events), String(batchSize)];
+  const { stdout } = await runFile(process.execPath, [fileURLToPath(import.meta.url), ...run]);
   return JSON.parse(stdout) as ClientRun;
 }
 
