@@ -62,6 +62,17 @@ export function isForgotten(error: unknown): boolean {
   return isKafkaError(error, 'UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'FENCED_INSTANCE_ID');
 }
 
+/** Whether the group's coordinator is being found, chosen or started, as it is for a new cluster. */
+export function isCoordinatorMoving(error: unknown): boolean {
+  return isKafkaError(
+    error,
+    'KafkaJSGroupCoordinatorNotFound',
+    'GROUP_COORDINATOR_NOT_AVAILABLE',
+    'NOT_COORDINATOR_FOR_GROUP',
+    'GROUP_LOAD_IN_PROGRESS',
+  );
+}
+
 /** Name of our way to deal partitions out; members of other software cannot join the group. */
 const ASSIGNER = 'tollgate';
 

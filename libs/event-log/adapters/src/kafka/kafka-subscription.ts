@@ -7,6 +7,7 @@ import type {
 } from '../../../core/src/index.js';
 import { PartitionReader } from '../partition-reader.js';
 import {
+  isCoordinatorMoving,
   isForgotten,
   isRebalance,
   KafkaGroupMember,
@@ -40,6 +41,8 @@ interface HeldPartition extends AssignedPartition {
 
 /** Pause after the group could not be reached, milliseconds. */
 const RETRY = { firstMs: 100, mostMs: 5_000 };
+/** A coordinator that moves is news only when it does not arrive, after about five seconds. */
+const JOIN_TRIES_UNREPORTED = 6;
 /** How long a stop waits for a group that is being dealt out anew, milliseconds. */
 const JOIN_PATIENCE_MS = 3_000;
 
@@ -108,7 +111,9 @@ export class KafkaSubscription implements LogSubscription {
         for (const { topic, partition } of assignment) this.hold(topic, partition);
         await this.beatUntilDealtAnew();
       } catch (error) {
-        if (!isRebalance(error) && !isForgotten(error)) this.report(error);
+        const isOrdinary = isRebalance(error) || isForgotten(error);
+        const isStarting = isCoordinatorMoving(error) && failures < JOIN_TRIES_UNREPORTED;
+        if (!isOrdinary && !isStarting) this.report(error);
         await this.pause(failures);
         failures += 1;
       }
