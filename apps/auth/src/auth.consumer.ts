@@ -17,6 +17,7 @@ export function authConsumer(app: INestApplication, options: AuthOptions): Event
   const server = new EventLogServer({
     transportId: AUTH_LOG,
     eventLog,
+    runtime,
     group: 'auth',
     owner: {
       take: (topic, partition, bounds) =>

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { PostgresEventLog } from '#libs/event-log/adapters';
+import { openEventLog } from '#libs/event-log/adapters';
 import { ConfigError, loadConfig, processEnvironment, projectRoot } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
@@ -62,7 +62,6 @@ async function authOptions(
     applicationName: 'tollgate-auth',
     onIdleError: (error) => runtime.logger.warn({ reason: error.message }, 'a connection broke'),
   });
-  const { clock, random } = runtime;
   const { adminApiKey, trustUserIdHeader, trustedProxySecret, createDefaultTeam } = config;
   return {
     runtime,
@@ -76,10 +75,11 @@ async function authOptions(
     trustUserIdHeader,
     trustedProxySecret,
     createDefaultTeam,
-    eventLog: new PostgresEventLog({
+    eventLog: openEventLog({
+      service: 'auth',
+      runtime,
       database,
-      clock,
-      random,
+      kafkaBrokers: config.kafkaBrokers,
     }),
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
   };

@@ -25,6 +25,7 @@ export function budgetEnforcerConsumer(
   const server = new EventLogServer({
     transportId: BUDGET_LOG,
     eventLog,
+    runtime,
     group: 'budget-enforcer',
     owner: new BudgetPartitionOwner(database, new PartitionPositions()),
     topicLimits: { [TOPICS.usageRated]: RATED_LIMITS },

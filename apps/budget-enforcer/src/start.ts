@@ -1,4 +1,4 @@
-import { PostgresEventLog } from '#libs/event-log/adapters';
+import { openEventLog } from '#libs/event-log/adapters';
 import { loadConfig, processEnvironment } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
@@ -31,8 +31,12 @@ function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
     maxConnections: MAX_CONNECTIONS,
     onIdleError: (error) => runtime.logger.warn({ reason: error.message }, 'a connection broke'),
   });
-  const { clock, random } = runtime;
-  const eventLog = new PostgresEventLog({ database, clock, random });
+  const eventLog = openEventLog({
+    service: 'budget-enforcer',
+    runtime,
+    database,
+    kafkaBrokers: config.kafkaBrokers,
+  });
   const rpc = new HttpRpcTransport({
     baseUrls: {},
     secret: serviceSecret,

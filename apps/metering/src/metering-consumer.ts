@@ -28,6 +28,7 @@ export function meteringConsumer(app: INestApplication, options: MeteringOptions
     group: 'metering',
     owner: app.get(MeteringOwner, { strict: false }),
     limits,
+    runtime: options.runtime,
     onError: (error, { topic, partition }) =>
       options.runtime.logger.error(
         { topic, partition, reason: messageOf(error) },

@@ -1,4 +1,4 @@
-import { PostgresEventLog } from '#libs/event-log/adapters';
+import { openEventLog } from '#libs/event-log/adapters';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import { loadConfig, processEnvironment } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
@@ -39,7 +39,6 @@ function meteringProcess(config: MeteringConfig): ServiceProcess {
     maxConnections: MAX_CONNECTIONS,
     onIdleError: (error) => runtime.logger.warn({ reason: error.message }, 'a connection broke'),
   });
-  const { clock, random } = runtime;
   const engine = new ClickHouseEngine({ target: { kind: 'server', url: config.clickhouseUrl } });
   const rpc = new HttpRpcTransport({
     baseUrls: { auth: config.authUrl },
@@ -47,7 +46,12 @@ function meteringProcess(config: MeteringConfig): ServiceProcess {
     timeoutMs: RPC_TIMEOUT_MS,
   });
   const host = new RpcServices();
-  const eventLog = new PostgresEventLog({ database, clock, random });
+  const eventLog = openEventLog({
+    service: 'metering',
+    runtime,
+    database,
+    kafkaBrokers: config.kafkaBrokers,
+  });
   const usageStore = new ClickHouseUsageStore(engine);
   const { lingerMs } = config;
   const options: MeteringOptions = { runtime, rpc, host, eventLog, database, usageStore, lingerMs };

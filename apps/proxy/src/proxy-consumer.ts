@@ -18,6 +18,7 @@ export function proxyConsumer(app: INestApplication, options: ProxyOptions): Eve
     eventLog: options.eventLog,
     group: `proxy.${options.spool.emitterId}`,
     owner: app.get(LatestOwner, { strict: false }),
+    runtime: options.runtime,
     onError: (error, { topic, partition }) =>
       options.runtime.logger.error(
         { topic, partition, reason: describeError(error) },

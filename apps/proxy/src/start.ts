@@ -1,4 +1,4 @@
-import { PostgresEventLog } from '#libs/event-log/adapters';
+import { openEventLog } from '#libs/event-log/adapters';
 import { readPeppers, type Peppers } from '#libs/keys/core';
 import {
   ConfigError,
@@ -45,7 +45,7 @@ async function proxyProcess(
   const peppers = peppersOf(config);
   const { logLevel, logPartitions: partitions, adminApiKey, metricsToken } = config;
   const runtime = createRuntime({ service: 'proxy', partitions, logLevel });
-  const { clock, random, logger } = runtime;
+  const { logger } = runtime;
   const spool = await openSpool(config, runtime);
   const database = new Database({
     url: config.databaseUrl,
@@ -58,7 +58,12 @@ async function proxyProcess(
     secret: config.serviceSecret,
     timeoutMs: RPC_TIMEOUT_MS,
   });
-  const eventLog = new PostgresEventLog({ database, clock, random });
+  const eventLog = openEventLog({
+    service: 'proxy',
+    runtime,
+    database,
+    kafkaBrokers: config.kafkaBrokers,
+  });
   const transport = new UndiciTransport();
   let listeningAt = '';
   const options: ProxyOptions = {

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
+import { openEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
 import type { EventLog } from '#libs/event-log/core';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import {
@@ -60,7 +60,12 @@ export async function openEngines(
     await steps.run('PostgreSQL schema', () => prepare(databaseUrl, runtime));
     const databases = openDatabases(databaseUrl, runtime);
     const { clock, random } = runtime;
-    const eventLog = new PostgresEventLog({ database: databases.metering, clock, random });
+    const eventLog = openEventLog({
+      service: 'standalone',
+      runtime,
+      database: databases.metering,
+      kafkaBrokers: config.kafkaBrokers,
+    });
     const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
     const usageStore = new ClickHouseUsageStore(engine);
     const usageReader = new ClickHouseUsageReader(engine);

@@ -1,6 +1,6 @@
 import { IsIn, Max, Min, MinLength, ValidateIf } from 'class-validator';
 
-import { EnvFlag, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
+import { EnvAddresses, EnvFlag, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
 
 /** Settings of the five services in one process; every one has a default that works. */
 export class StandaloneConfig {
@@ -77,6 +77,12 @@ export class StandaloneConfig {
   @Min(1)
   @Max(64)
   logPartitions!: number;
+
+  @EnvAddresses('KAFKA_BROKERS', {
+    describe: 'the Kafka of the event log, host:port each; the log is in PostgreSQL when unset',
+    fallback: null,
+  })
+  kafkaBrokers!: readonly string[] | null;
 
   @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'warn' })
   @IsIn(['silent', 'error', 'warn', 'info', 'debug'])

@@ -8,6 +8,7 @@ import { connectEventLog, EventLogServer } from '#libs/event-log/adapters';
 import { EphemeralPartitionOwner, type EventLog, type LogBatch } from '#libs/event-log/core';
 import { record, records, until } from '#libs/event-log/contract';
 import { AppError } from '#libs/kernel';
+import { createRuntime } from '#libs/platform/telemetry';
 import { PostgresHarness } from './postgres-harness.js';
 
 /** Two services in one application consume the same topic, each through a server of its own. */
@@ -16,6 +17,7 @@ const SECOND = Symbol('second');
 const seen: { by: string; key: string }[] = [];
 const failure = new AppError({ code: 'test.failed', kind: 'internal', publicMessage: 'failed' });
 let failuresLeft = 0;
+const runtime = createRuntime({ service: 'test', partitions: 2, logLevel: 'silent' });
 
 const owners = {
   first: new EphemeralPartitionOwner('earliest'),
@@ -72,6 +74,7 @@ function server(by: 'first' | 'second', transportId: symbol): EventLogServer {
     eventLog: log,
     group: by,
     owner: owners[by],
+    runtime,
     onError: (error) => errors.push({ by, error }),
   });
 }
@@ -110,4 +113,16 @@ test('what a handler throws reaches the subscription as it is, and the batch com
   await log.append([record('topic-1', 0, 'again')]);
   await until('both', () => seen.length === 2);
   expect(errors).toEqual([{ by: 'first', error: failure }]);
+});
+
+test('the lag of every partition that a server holds is shown, in records and seconds', async () => {
+  const text = await runtime.metrics.metrics();
+  for (const labels of [
+    'group="first",topic="topic-1",partition="0"',
+    'group="second",topic="topic-1",partition="1"',
+    'group="second",topic="topic-2",partition="0"',
+  ]) {
+    expect(text).toContain(`event_log_lag_events{${labels}} 0`);
+    expect(text).toContain(`event_log_lag_seconds{${labels}} 0`);
+  }
 });

@@ -314,6 +314,27 @@ function describeMembership(harness: () => EventLogHarness): void {
       await Promise.all([first.stop(), second.stop()]);
     });
 
+    test('members that come and go at any moment lose nothing and repeat nothing', async () => {
+      const topic = await harness().createTopic(4);
+      const [one, two] = [await harness().open(), await harness().open()];
+      const feed = startFeed(one, topic, 4);
+      const options = consumer(harness(), topic, { maxRecords: 5 });
+      const lasting = await one.subscribe(options);
+      for (let round = 0; round < 6; round += 1) {
+        const before = (await harness().store.consumed(topic)).length;
+        const member = await two.subscribe(options);
+        // Some leave before they hold anything, some while they work.
+        if (round % 2 === 0) await until('a share', () => member.assigned().length > 0);
+        await member.stop();
+        await until('progress', async () => {
+          return (await harness().store.consumed(topic)).length > before;
+        });
+      }
+      const appended = await feed.stop();
+      await expectConsumed(harness(), topic, appended);
+      await lasting.stop();
+    });
+
     test('an owner that lost its partition can commit nothing', async () => {
       const log = await harness().open();
       const topic = await harness().createTopic(1);

@@ -76,10 +76,22 @@ export interface SubscribeOptions {
   readonly lingerMs: number;
 }
 
+/** How far the reader of one partition is behind. */
+export interface PartitionLag {
+  readonly topic: string;
+  readonly partition: number;
+  /** Records the log is known to hold that the handler has not resolved. */
+  readonly events: bigint;
+  /** Append time of the oldest record in the handler's hands, milliseconds UTC; null = none. */
+  readonly oldestAppendedAtMs: number | null;
+}
+
 /** A running member of a group. */
 export interface LogSubscription {
   /** Partitions held now, as `topic/partition`. */
   assigned(): readonly string[];
+  /** The lag of each partition held now, as far as this process knows. */
+  lag(): readonly PartitionLag[];
   /** Finishes the batches in hand, leaves the group, resolves when both are done. */
   stop(): Promise<void>;
 }

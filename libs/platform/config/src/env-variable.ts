@@ -85,3 +85,16 @@ export function EnvUrl(
     return text.replace(/\/+$/, '');
   });
 }
+
+/** A member of type readonly string[]: `host:port` each, comma-separated, at least one. */
+export function EnvAddresses(name: string, options: EnvOptions): PropertyDecorator {
+  return declare(name, options, (text) => {
+    const addresses = text.split(',').map((address) => address.trim());
+    const isAddress = (address: string): boolean => {
+      const port = Number(/^[^\s:/@]+:(\d{1,5})$/.exec(address)?.[1] ?? 0);
+      return port >= 1 && port <= 65_535;
+    };
+    if (addresses.every(isAddress)) return addresses;
+    throw new Error('is not a list of host:port, separated by commas');
+  });
+}

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Max, Min } from 'class-validator';
 
-import { EnvFlag, EnvInteger, EnvText, EnvUrl } from './env-variable.js';
+import { EnvAddresses, EnvFlag, EnvInteger, EnvText, EnvUrl } from './env-variable.js';
 import { ConfigError, describeConfig, loadConfig } from './load-config.js';
 
 class SampleConfig {
@@ -53,5 +53,18 @@ describe('loadConfig', () => {
     expect(config).toMatchObject({ port: 8080, authUrl: 'http://a', isTrusting: false });
     expect(Object.isFrozen(config)).toBe(true);
     expect(describeConfig(config)['ADMIN_API_KEY']).toMatch(/^sha256:[0-9a-f]{8}$/);
+  });
+
+  test('addresses are host and port each; anything else is a fault', () => {
+    class Brokers {
+      @EnvAddresses('BROKERS', { describe: 'where the brokers are', fallback: null })
+      brokers!: readonly string[] | null;
+    }
+    const load = (text: string) => loadConfig(Brokers, { BROKERS: text }).brokers;
+    expect(load('')).toBe(null);
+    expect(load('a:9092, b.example:9093')).toEqual(['a:9092', 'b.example:9093']);
+    for (const wrong of ['a', 'a:0', 'a:70000', 'a:9092,', 'kafka://a:9092', 'a:9092;b:9092']) {
+      expect(() => load(wrong)).toThrow('BROKERS is not a list of host:port');
+    }
   });
 });

@@ -1,6 +1,6 @@
 import { IsIn, Max, Min, MinLength } from 'class-validator';
 
-import { EnvInteger, EnvText } from './env-variable.js';
+import { EnvAddresses, EnvInteger, EnvText } from './env-variable.js';
 
 /** Settings that every service has as a process of its own; each adds its port and its engines. */
 export class ServiceConfig {
@@ -28,6 +28,12 @@ export class ServiceConfig {
   @Min(1)
   @Max(64)
   logPartitions!: number;
+
+  @EnvAddresses('KAFKA_BROKERS', {
+    describe: 'the Kafka of the event log, host:port each; the log is in PostgreSQL when unset',
+    fallback: null,
+  })
+  kafkaBrokers!: readonly string[] | null;
 
   @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'info' })
   @IsIn(['silent', 'error', 'warn', 'info', 'debug'])

@@ -3,6 +3,7 @@ import { Catch, type RpcExceptionFilter } from '@nestjs/common';
 import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import { isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
 import { AppError } from '#libs/kernel';
+import type { Runtime } from '#libs/platform/telemetry';
 import type {
   EventLog,
   LogBatch,
@@ -10,6 +11,7 @@ import type {
   PartitionOwner,
   SubscribeOptions,
 } from '../../../core/src/index.js';
+import { LogLagMetrics } from './log-lag-metrics.js';
 
 /** Bounds of the batches of one topic. */
 export type BatchLimits = Pick<SubscribeOptions, 'maxRecords' | 'maxBytes' | 'lingerMs'>;
@@ -23,6 +25,8 @@ export interface EventLogServerOptions {
   readonly group: string;
   readonly owner: PartitionOwner;
   readonly onError: SubscribeOptions['onError'];
+  /** Where the lag of the partitions held is shown. */
+  readonly runtime: Pick<Runtime, 'clock' | 'metrics'>;
   /** For topics without limits of their own. @default 500 records, 4 MiB, no linger */
   readonly limits?: BatchLimits;
   readonly topicLimits?: Readonly<Record<string, BatchLimits>>;
@@ -41,6 +45,7 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   override readonly transportId: symbol;
   override readonly propagatesEventHandlerErrors = true;
   private subscriptions: LogSubscription[] = [];
+  private unwatch: (() => void)[] = [];
 
   constructor(private readonly options: EventLogServerOptions) {
     super();
@@ -56,6 +61,7 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   async close(): Promise<void> {
     const subscriptions = this.subscriptions;
     this.subscriptions = [];
+    for (const forget of this.unwatch.splice(0)) forget();
     await Promise.all(subscriptions.map((subscription) => subscription.stop()));
   }
 
@@ -72,7 +78,11 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   private async subscribeAll(): Promise<void> {
     for (const [topic, handler] of this.messageHandlers) {
       if (handler.next !== undefined) throw ambiguous(topic);
-      this.subscriptions.push(await this.subscribe(topic, handler as unknown as Handler));
+      const subscription = await this.subscribe(topic, handler as unknown as Handler);
+      this.subscriptions.push(subscription);
+      const { group, runtime } = this.options;
+      const metrics = LogLagMetrics.of(runtime.metrics, runtime.clock);
+      this.unwatch.push(metrics.watch(group, subscription));
     }
   }
 

@@ -1,5 +1,5 @@
-import { AppError } from '#libs/kernel';
 import type { LogRecordInput } from '../../../core/src/index.js';
+import { tooLarge } from '../log-errors.js';
 
 /** Most bytes of one append: far above any batch of ours, far below what PostgreSQL takes. */
 const MAX_APPEND_BYTES = 64 * 1024 * 1024;
@@ -43,7 +43,7 @@ export function encodeAppend(records: readonly LogRecordInput[]): EncodedAppend 
     lengths.push(keyBytes, headerBytes, record.value.byteLength);
     size += keyBytes + headerBytes + record.value.byteLength;
   }
-  if (size > MAX_APPEND_BYTES) throw tooLarge(size);
+  if (size > MAX_APPEND_BYTES) throw tooLarge(size, MAX_APPEND_BYTES);
   const blob = pack(records, headerTexts, lengths, size);
   const [targetList, lengthList] = [targets.join(), lengths.join()];
   return { topics, partitions, targets: `{${targetList}}`, lengths: `{${lengthList}}`, blob };
@@ -66,12 +66,4 @@ function pack(
     position += lengths[3 * index + 2]!;
   });
   return blob;
-}
-
-function tooLarge(size: number): AppError {
-  return new AppError({
-    code: 'event_log.too_large',
-    kind: 'invalid',
-    publicMessage: `an append of ${size} bytes is above ${MAX_APPEND_BYTES}`,
-  });
 }

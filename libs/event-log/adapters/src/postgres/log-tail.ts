@@ -50,6 +50,11 @@ export class LogTail {
     return true;
   }
 
+  /** Every offset below is readable; null when nobody has looked yet. */
+  knownEnd(topic: string, partition: number): bigint | null {
+    return this.known.get(`${topic}/${partition}`) ?? null;
+  }
+
   /**
    * Waits until the record at `offset` exists. It may return early, when a poll fails: the caller's
    * own read then says why.

@@ -9,9 +9,10 @@ import {
   type ReadLimit,
   type SubscribeOptions,
 } from '../../../core/src/index.js';
+import { unknownTopic } from '../log-errors.js';
 import { encodeAppend } from './append-encoding.js';
 import { AppendSignal } from './append-signal.js';
-import { fromDatabaseError, unknownTopic } from './log-errors.js';
+import { fromDatabaseError } from './database-errors.js';
 import { LogTail } from './log-tail.js';
 import { MemberSession } from './member-session.js';
 import { PostgresSubscription } from './postgres-subscription.js';

@@ -1,7 +1,11 @@
-import { delay, type Clock } from '#libs/kernel';
-import type { LogSubscription } from '../../../core/src/index.js';
+import { delay, type Clock, type Random } from '#libs/kernel';
+import type { LogSubscription, PartitionLag } from '../../../core/src/index.js';
+import { PartitionReader } from '../partition-reader.js';
 import type { MemberSession } from './member-session.js';
-import { PartitionReader, type PartitionReaderOptions } from './partition-reader.js';
+import {
+  PostgresPartitionSource,
+  type PostgresSourceOptions,
+} from './postgres-partition-source.js';
 
 /** How a member takes part in its group. */
 export interface MembershipOptions {
@@ -16,7 +20,9 @@ export interface MembershipOptions {
 }
 
 /** What each reader of the subscription gets. */
-export type ReaderContext = Omit<PartitionReaderOptions, 'topic' | 'partition' | 'confirmClaim'>;
+export interface ReaderContext extends PostgresSourceOptions {
+  readonly random: Random;
+}
 
 interface ClaimRow extends Record<string, unknown> {
   readonly topic: string;
@@ -74,6 +80,10 @@ export class PostgresSubscription implements LogSubscription {
 
   assigned(): readonly string[] {
     return [...this.held.keys()].toSorted();
+  }
+
+  lag(): readonly PartitionLag[] {
+    return [...this.held.values()].map(({ reader }) => reader.lag());
   }
 
   stop(): Promise<void> {
@@ -165,7 +175,9 @@ export class PostgresSubscription implements LogSubscription {
         this.confirmations.push(confirm);
         this.wake.abort();
       });
-    return new PartitionReader({ ...this.readers, topic, partition, confirmClaim });
+    const { subscription, random } = this.readers;
+    const source = new PostgresPartitionSource(this.readers, topic, partition);
+    return new PartitionReader({ source, random, subscription, topic, partition, confirmClaim });
   }
 
   /** Lets a reader finish; then the next heartbeat gives the partition up. */

@@ -1,15 +1,7 @@
-import { AppError } from '#libs/kernel';
-import { partitionCount, TOPICS } from '#libs/events';
 import { Database } from '#libs/platform/postgres';
 
-/** Topics and how many partitions each has. */
-export type TopicPartitions = Readonly<Record<string, number>>;
-
-/** Every topic of the product for a deployment with `LOG_PARTITIONS` partitions. */
-export function productTopics(logPartitions: number): TopicPartitions {
-  const names = Object.values(TOPICS);
-  return Object.fromEntries(names.map((topic) => [topic, partitionCount(topic, logPartitions)]));
-}
+import { partitionsChanged } from '../log-errors.js';
+import type { TopicPartitions } from '../topic-partitions.js';
 
 /**
  * Makes the topics that are missing. Idempotent; any number of processes may call it at once.
@@ -45,20 +37,11 @@ export async function provisionTopics(url: string, topics: TopicPartitions): Pro
           'SELECT partitions FROM log_topic WHERE topic = $1',
           [topic],
         );
-        if (rows[0]!.partitions !== count) throw changed(topic, rows[0]!.partitions, count);
+        if (rows[0]!.partitions !== count)
+          throw partitionsChanged(topic, rows[0]!.partitions, count);
       }
     });
   } finally {
     await database.close();
   }
-}
-
-function changed(topic: string, before: number, now: number): AppError {
-  return new AppError({
-    code: 'event_log.partitions_changed',
-    kind: 'conflict',
-    publicMessage:
-      `topic ${topic} was made with ${before} partitions and LOG_PARTITIONS asks for ${now}; ` +
-      `the count is fixed for the life of a deployment: set it back to ${before}`,
-  });
 }

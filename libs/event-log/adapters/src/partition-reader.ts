@@ -1,15 +1,33 @@
 import { AppError, assert, backoffMs, delay, type Random } from '#libs/kernel';
-import type { EventLog, LogRecord, SubscribeOptions } from '../../../core/src/index.js';
-import type { LogTail } from './log-tail.js';
+import type {
+  LogRecord,
+  PartitionBounds,
+  PartitionLag,
+  SubscribeOptions,
+} from '../../core/src/index.js';
 import { outOfRange } from './log-errors.js';
 
 /** Pause after a failed batch, milliseconds. */
 const RETRY = { firstMs: 100, mostMs: 10_000 };
 
+/** Where the records of one partition come from. */
+export interface PartitionSource {
+  /** Exact bounds at this moment. */
+  bounds(): Promise<PartitionBounds>;
+  /**
+   * The next records from an offset on, in order and without a gap, within the bounds of the
+   * subscription; waits for the first one, and for more as long as the subscription lingers.
+   * @returns nothing when aborted, or when it was woken for nothing
+   * @throws AppError `event_log.out_of_range` when the log does not hold the offset
+   */
+  next(from: bigint, signal: AbortSignal): Promise<readonly LogRecord[]>;
+  /** Every offset below is known to be readable; null before anything is known. */
+  knownEnd(): bigint | null;
+}
+
 /** What a reader of one partition works with. */
 export interface PartitionReaderOptions {
-  readonly log: EventLog;
-  readonly tail: LogTail;
+  readonly source: PartitionSource;
   readonly random: Random;
   readonly subscription: SubscribeOptions;
   readonly topic: string;
@@ -26,6 +44,9 @@ export interface PartitionReaderOptions {
 export class PartitionReader {
   private readonly ending = new AbortController();
   private position: { epoch: bigint; nextOffset: bigint } | undefined;
+  private resolved: bigint | null = null;
+  /** Append time of the first record that was handed over and is not resolved. */
+  private waitingSinceMs: number | null = null;
   /** Resolves when the batch in hand is finished and nothing more will be read. */
   readonly ended: Promise<void>;
 
@@ -36,6 +57,24 @@ export class PartitionReader {
   /** Tells the handler by its signal, lets it finish, and reads nothing more. */
   end(): void {
     this.ending.abort();
+  }
+
+  /** The next offset that the handler has not resolved; null before it has been asked for. */
+  get nextOffset(): bigint | null {
+    return this.resolved;
+  }
+
+  /** How far the handler is behind what the log is known to hold. */
+  lag(): PartitionLag {
+    const { topic, partition, source } = this.options;
+    const end = source.knownEnd();
+    const events = end === null || this.resolved === null ? 0n : end - this.resolved;
+    return {
+      topic,
+      partition,
+      events: events > 0n ? events : 0n,
+      oldestAppendedAtMs: this.waitingSinceMs,
+    };
   }
 
   private async run(): Promise<void> {
@@ -69,11 +108,14 @@ export class PartitionReader {
 
   /** @returns false when the handler did not move on */
   private async step(): Promise<boolean> {
+    const { topic, partition, source, subscription } = this.options;
+    const { signal } = this.ending;
     this.position ??= await this.take();
     const { epoch, nextOffset } = this.position;
-    const records = await this.nextRecords(nextOffset);
-    if (records.length === 0) return true;
-    const { topic, partition, subscription } = this.options;
+    this.resolved = nextOffset;
+    const records = await source.next(nextOffset, signal);
+    if (records.length === 0 || signal.aborted) return true;
+    this.waitingSinceMs = records[0]!.appendedAtMs;
     const end = records.at(-1)!.offset + 1n;
     let resolved = nextOffset;
     await subscription.handle({
@@ -81,20 +123,21 @@ export class PartitionReader {
       partition,
       epoch,
       records,
-      signal: this.ending.signal,
+      signal,
       resolve: (next) => {
         assert(next >= resolved && next <= end, `${next} is not within ${resolved} to ${end}`);
         resolved = next;
       },
     });
     this.position = { epoch, nextOffset: resolved };
+    this.resolved = resolved;
+    if (resolved > nextOffset) this.waitingSinceMs = null;
     return resolved > nextOffset;
   }
 
   private async take(): Promise<{ epoch: bigint; nextOffset: bigint }> {
-    const { log, tail, topic, partition, subscription } = this.options;
-    const bounds = await log.bounds(topic, partition);
-    tail.observe(topic, partition, bounds.next);
+    const { source, topic, partition, subscription } = this.options;
+    const bounds = await source.bounds();
     const taken = await subscription.owner.take(topic, partition, bounds);
     if (taken.nextOffset < bounds.earliest || taken.nextOffset > bounds.next) {
       throw outOfRange(
@@ -103,21 +146,6 @@ export class PartitionReader {
       );
     }
     return taken;
-  }
-
-  /** @returns nothing when the reader has ended, or when a poll woke it for nothing */
-  private async nextRecords(from: bigint): Promise<readonly LogRecord[]> {
-    const { log, tail, topic, partition, subscription } = this.options;
-    const { signal } = this.ending;
-    const { maxRecords, maxBytes, lingerMs } = subscription;
-    await tail.waitFor(topic, partition, from, signal);
-    if (lingerMs > 0) {
-      const last = from + BigInt(maxRecords) - 1n;
-      await tail.waitFor(topic, partition, last, signal, lingerMs);
-    }
-    if (signal.aborted) return [];
-    const records = await log.read(topic, partition, from, { maxRecords, maxBytes });
-    return signal.aborted ? [] : records;
   }
 }
 

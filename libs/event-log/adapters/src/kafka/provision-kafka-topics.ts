@@ -1,0 +1,90 @@
+import { Kafka, logLevel, type Admin } from 'kafkajs';
+
+import { partitionsChanged } from '../log-errors.js';
+import type { TopicPartitions } from '../topic-partitions.js';
+import { MAX_PARTITION_APPEND_BYTES } from './kafka-appender.js';
+import type { KafkaAddress } from './kafka-connection.js';
+import { fromKafkaError, isKafkaError } from './kafka-errors.js';
+
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
+/** How long each topic keeps its records, milliseconds; `-1` = for ever. @default 7 days */
+const RETENTION_MS: Readonly<Record<string, number>> = {
+  'usage.rated': 30 * DAY_MS,
+  prices: -1,
+  control: -1,
+};
+const DEFAULT_RETENTION_MS = 7 * DAY_MS;
+
+/** Replicas of each partition where the cluster has as many brokers. */
+const REPLICAS = 3;
+
+/**
+ * Makes the topics that are missing: records carry the broker's append time, nothing is compacted,
+ * and with three replicas two have to have a record before it counts. Idempotent; any number of
+ * processes may call it at once.
+ * @throws AppError `event_log.partitions_changed` when a topic has another count: keys would move
+ *   to other partitions and their order would be lost
+ */
+export async function provisionKafkaTopics(
+  address: KafkaAddress,
+  topics: TopicPartitions,
+): Promise<void> {
+  const { brokers, clientId } = address;
+  const kafka = new Kafka({ brokers: [...brokers], clientId, logLevel: logLevel.NOTHING });
+  const admin = kafka.admin();
+  try {
+    await admin.connect();
+    const { brokers: nodes } = await admin.describeCluster();
+    const known = new Set(await admin.listTopics());
+    const missing = Object.keys(topics).filter((topic) => !known.has(topic));
+    await create(admin, missing, topics, Math.min(REPLICAS, nodes.length));
+    await check(admin, topics);
+  } catch (error) {
+    throw fromKafkaError(error);
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+async function create(
+  admin: Admin,
+  missing: readonly string[],
+  topics: TopicPartitions,
+  replicas: number,
+): Promise<void> {
+  if (missing.length === 0) return;
+  const settings = (topic: string): Record<string, string | number> => ({
+    'cleanup.policy': 'delete',
+    'message.timestamp.type': 'LogAppendTime',
+    'retention.ms': RETENTION_MS[topic] ?? DEFAULT_RETENTION_MS,
+    'max.message.bytes': MAX_PARTITION_APPEND_BYTES + 1024 * 1024,
+    'min.insync.replicas': replicas >= REPLICAS ? 2 : 1,
+    'unclean.leader.election.enable': 'false',
+  });
+  try {
+    await admin.createTopics({
+      waitForLeaders: true,
+      topics: missing.map((topic) => ({
+        topic,
+        numPartitions: topics[topic]!,
+        replicationFactor: replicas,
+        configEntries: Object.entries(settings(topic)).map(([name, value]) => ({
+          name,
+          value: String(value),
+        })),
+      })),
+    });
+  } catch (error) {
+    // Another process was faster; what it made is checked like everything else.
+    if (!isKafkaError(error, 'TOPIC_ALREADY_EXISTS', 'KafkaJSAggregateError')) throw error;
+  }
+}
+
+async function check(admin: Admin, topics: TopicPartitions): Promise<void> {
+  const { topics: found } = await admin.fetchTopicMetadata({ topics: Object.keys(topics) });
+  for (const { name, partitions } of found) {
+    const asked = topics[name]!;
+    if (partitions.length !== asked) throw partitionsChanged(name, partitions.length, asked);
+  }
+}
