@@ -1,5 +1,6 @@
 export * from './app-error.js';
 export * from './clock.js';
+export * from './failpoint.js';
 export * from './ids.js';
 export * from './money.js';
 export * from './random.js';

@@ -1,8 +1,10 @@
 import { pino, type Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
-import { SystemClock, SystemRandom, type Clock, type Random } from '#libs/kernel';
+import { SystemRandom, type Clock, type Random } from '#libs/kernel';
+import { processEnvironment } from '#libs/platform/config';
 
+import { injectFaults } from './fault-injection.js';
 import { HealthChecks } from './health-checks.js';
 
 /** What every part of a process shares: time, chance, log, metrics, readiness. */
@@ -39,12 +41,12 @@ const SECRET_PATHS = [
   '*.secret',
 ];
 
-/** The runtime of a process; logs go to standard error so that standard output stays for people. */
+/** The runtime of a process, with the faults that its environment asks for; logs go to standard error so that standard output stays for people. */
 export function createRuntime(options: RuntimeOptions): Runtime {
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   return {
-    clock: options.clock ?? new SystemClock(),
+    clock: options.clock ?? injectFaults(processEnvironment()),
     random: options.random ?? new SystemRandom(),
     logger: pino(
       {
