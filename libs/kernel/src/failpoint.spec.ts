@@ -26,7 +26,7 @@ describe('failpoint', () => {
     const record = join(folder, 'hits');
     armFailpoints('seal.before=delay:1,seal.after=throw', record);
     failpoint('seal.before');
-    expect(() => failpoint('seal.after')).toThrow();
+    expect(() => failpoint('seal.after')).toThrow('failpoint seal.after');
     expect(readFileSync(record, 'utf8')).toBe('seal.before delay\nseal.after throw\n');
     rmSync(folder, { recursive: true });
   });
