@@ -27,6 +27,7 @@ const INTERFACES: Readonly<Record<string, string>> = {
   'team-state.v1': 'TeamStateV1',
   'budget-definition.v1': 'BudgetDefinitionV1',
   'budget-state.v1': 'BudgetStateV1',
+  'emitter-range.v1': 'EmitterRangeV1',
   'envelope.v1': 'EventHeaders',
 };
 

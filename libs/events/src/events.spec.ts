@@ -50,8 +50,9 @@ describe('partitions and lanes', () => {
     );
   });
 
-  test('control and prices have one partition, whatever the deployment', () => {
-    expect([partitionCount(TOPICS.control, 12), partitionCount(TOPICS.prices, 12)]).toEqual([1, 1]);
+  test('control, prices and resend requests have one partition, whatever the deployment', () => {
+    const single = [TOPICS.control, TOPICS.prices, TOPICS.emitterResend];
+    expect(single.map((topic) => partitionCount(topic, 12))).toEqual([1, 1, 1]);
     expect(partitionCount(TOPICS.requestCompleted, 12)).toBe(12);
   });
 });

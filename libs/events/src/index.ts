@@ -1,4 +1,5 @@
 export * from './control-events.js';
+export * from './emitter-events.js';
 export * from './envelope.js';
 export * from './event-id.js';
 export * from './request-events.js';

@@ -2,7 +2,7 @@ import { uuidBytes, type KeyId } from '#libs/kernel';
 
 /**
  * Every topic of the event log. `request.completed`, `request.rejected` and `usage.rated` have
- * `LOG_PARTITIONS` partitions; `prices` and `control` have one.
+ * `LOG_PARTITIONS` partitions; `prices`, `control` and `emitter.resend` have one.
  */
 export const TOPICS = {
   requestCompleted: 'request.completed',
@@ -10,6 +10,7 @@ export const TOPICS = {
   usageRated: 'usage.rated',
   prices: 'prices',
   control: 'control',
+  emitterResend: 'emitter.resend',
 } as const;
 
 /** The name of a topic. */
