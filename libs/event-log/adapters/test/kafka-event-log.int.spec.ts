@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeEventLog, gate, records, until } from '#libs/event-log/contract';
 import { EphemeralPartitionOwner } from '#libs/event-log/core';
 import { KafkaHarness } from './kafka-harness.js';
@@ -7,6 +7,7 @@ let harness: KafkaHarness;
 beforeAll(async () => {
   harness = await KafkaHarness.start();
 }, 240_000);
+afterEach(() => harness.closeLogs());
 afterAll(() => harness.stop());
 
 describeEventLog('Kafka', () => harness);

@@ -80,8 +80,13 @@ export class KafkaHarness implements EventLogHarness {
     return found!.partitions.find((one) => one.partition === partition)!.offset;
   }
 
+  /** Ends what a test has opened. */
+  async closeLogs(): Promise<void> {
+    await Promise.all(this.logs.splice(0).map((log) => log.close()));
+  }
+
   async stop(): Promise<void> {
-    await Promise.all(this.logs.map((log) => log.close()));
+    await this.closeLogs();
     await this.admin.disconnect();
     await this.kafka.stop();
     await this.postgres.stop();

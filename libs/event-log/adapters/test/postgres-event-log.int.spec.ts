@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeEventLog, records, until } from '#libs/event-log/contract';
 import { LogRetentionWorker, provisionTopics } from '#libs/event-log/adapters';
 import { PostgresHarness } from './postgres-harness.js';
@@ -7,6 +7,7 @@ let harness: PostgresHarness;
 beforeAll(async () => {
   harness = await PostgresHarness.start();
 }, 60_000);
+afterEach(() => harness.closeLogs());
 afterAll(() => harness.stop());
 
 describeEventLog('PostgreSQL', () => harness);

@@ -24,7 +24,7 @@ export interface ConsumerStore {
 export interface EventLogHarness {
   /** Makes a topic that nobody else uses. */
   createTopic(partitions: number): Promise<string>;
-  /** Opens the log as another process would; the harness closes it at the end. */
+  /** Opens the log as another process would; closed after the test. */
   open(): Promise<EventLog>;
   readonly store: ConsumerStore;
   /** Drops the records of a partition below an offset, as retention does. */
