@@ -2,7 +2,7 @@ import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 
 import { LogRetentionWorker } from '#libs/event-log/adapters';
 import { TOPICS } from '#libs/events';
-import { OutboxRelay, OutboxWriter } from '#libs/platform/postgres';
+import { OutboxRelay } from '#libs/platform/postgres';
 import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
 import { METERING_PROGRESS_METHODS } from '#libs/usage/core';
@@ -14,9 +14,9 @@ import { BatchSink } from './sink/batch-sink.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
 import { MeteringMetrics } from './sink/metering-metrics.js';
 import { MeteringOwner } from './sink/metering-owner.js';
+import { openSink } from './sink/open-sink.js';
 import { PartitionHealth } from './sink/partition-health.js';
 import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
-import { PriceCopies } from './sink/price-copies.js';
 
 /** Terminal records are kept in the log for 7 days after they are in the ledger. */
 const KEEP_REQUESTS_SECONDS = 7 * 86_400;
@@ -25,24 +25,15 @@ const KEEP_REQUESTS_SECONDS = 7 * 86_400;
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
   const { clock, logger, partitions: logPartitions } = runtime;
-  const metrics = new MeteringMetrics(runtime.metrics);
-  const health = new PartitionHealth(metrics, clock);
-  const outbox = new OutboxWriter();
-  const prices = new PriceCopies(
-    database,
-    rpcClient<PriceDirectory>(options.rpc, 'auth.prices', PRICE_DIRECTORY_METHODS),
+  const { sink, owner, health, metrics, outbox } = openSink({
     clock,
-  );
-  const sink = new BatchSink({
+    logger,
+    metrics: runtime.metrics,
+    logPartitions,
     database,
     eventLog,
     usageStore,
-    prices,
-    outbox,
-    clock,
-    logger,
-    metrics,
-    logPartitions,
+    prices: rpcClient<PriceDirectory>(options.rpc, 'auth.prices', PRICE_DIRECTORY_METHODS),
   });
   const relay = new OutboxRelay({
     database,
@@ -52,7 +43,6 @@ function providersOf(options: MeteringOptions): Provider[] {
     random: runtime.random,
     logger,
   });
-  const owner = new MeteringOwner({ database, eventLog, sink, health });
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
   const logRetention = new LogRetentionWorker({
     eventLog,

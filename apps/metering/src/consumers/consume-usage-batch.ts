@@ -1,5 +1,5 @@
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
-import { AppError } from '#libs/kernel';
+import { AppError, failpoint } from '#libs/kernel';
 
 import { cutBatch } from '../domain/cut-batch.js';
 import type { BatchSink } from '../sink/batch-sink.js';
@@ -26,6 +26,7 @@ const MAX_BATCH_RECORDS = 5_000;
 export async function consumeUsageBatch(parts: ConsumeUsageParts, batch: LogBatch): Promise<void> {
   const { topic, partition } = batch;
   await parts.health.watch(topic, partition, async () => {
+    failpoint('sink.after_read');
     let rest = batch.records;
     while (rest.length > 0 && !batch.signal.aborted) {
       const records = cutBatch(rest, MAX_BATCH_RECORDS);

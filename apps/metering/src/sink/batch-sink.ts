@@ -1,6 +1,6 @@
 import { eventHeaders, TOPICS, USAGE_RATED_V1 } from '#libs/events';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
-import { AppError, assert, messageOf, toRfc3339, type Clock } from '#libs/kernel';
+import { AppError, assert, failpoint, messageOf, toRfc3339, type Clock } from '#libs/kernel';
 import type { Database, OutboxRecord, OutboxWriter, Transaction } from '#libs/platform/postgres';
 import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
@@ -76,6 +76,7 @@ export class BatchSink {
       return nextOffset === first && (await this.plans.prepare(tx, plan));
     });
     if (!prepared) return this.settleEarlier(owned, signal);
+    failpoint('sink.after_plan');
     if (plan.digest.rows > 0) {
       try {
         await this.repair.insert(plan, plan.batchId);
@@ -184,7 +185,9 @@ export class BatchSink {
       await keepDeadLetters(tx, plan.deadLetters);
       if (plan.rated !== null) await this.parts.outbox.write(tx, [this.ratedRecord(plan)]);
       await this.positions.advance(tx, topic, partition, epoch, plan.range.last + 1n);
+      failpoint('sink.before_commit');
     });
+    failpoint('sink.after_commit');
     this.count(owned, plan);
   }
 

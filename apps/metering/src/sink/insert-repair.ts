@@ -1,4 +1,6 @@
-import { AppError } from '#libs/kernel';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { AppError, failpoint } from '#libs/kernel';
 import type { RejectionRow, UsageRow, UsageStore } from '#libs/usage/core';
 
 import { nextToken } from '../domain/batch-identity.js';
@@ -29,11 +31,13 @@ export class InsertRepair {
     const key = { batchId: plan.batchId, token };
     const wanted = <T extends { readonly eventId: string }>(rows: readonly T[]): readonly T[] =>
       some === undefined ? rows : rows.filter(({ eventId }) => some.has(eventId));
-    if (plan.table === 'usage') {
-      await this.parts.usageStore.insertUsage(key, wanted(plan.usageRows));
-    } else {
-      await this.parts.usageStore.insertRejections(key, wanted(plan.rejectionRows));
-    }
+    const inserting =
+      plan.table === 'usage'
+        ? this.parts.usageStore.insertUsage(key, wanted(plan.usageRows))
+        : this.parts.usageStore.insertRejections(key, wanted(plan.rejectionRows));
+    // Both are awaited, so that neither can fail unseen.
+    await Promise.all([inserting, midInsert()]);
+    failpoint('sink.after_insert');
   }
 
   /**
@@ -94,6 +98,12 @@ export class InsertRepair {
     const isPart = some.length + held.size === rows.length && some.length > 0;
     return isPart ? { repair, some } : { repair: 'replace' };
   }
+}
+
+/** A place at which the request is on its way and its answer is not there yet. */
+async function midInsert(): Promise<void> {
+  await nextTurn();
+  failpoint('sink.mid_insert');
 }
 
 function unverified(plan: PlannedBatch, cause: unknown): AppError {
