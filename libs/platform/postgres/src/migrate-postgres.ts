@@ -98,7 +98,7 @@ async function createRole(client: Client, role: string): Promise<void> {
 async function createSchema(client: Client, schema: SchemaName): Promise<void> {
   const role = roleOf(schema);
   if (schema === 'event_log') {
-    const services = SCHEMAS.filter((name) => name !== schema)
+    const services = SCHEMAS.filter((name) => name !== schema && name !== 'jobs')
       .map(roleOf)
       .join(', ');
     await client.query(`CREATE SCHEMA IF NOT EXISTS event_log AUTHORIZATION ${role}`);

@@ -1,5 +1,13 @@
-/** The PostgreSQL schemas, one per service plus the event log's own. */
-export const SCHEMAS = ['auth', 'proxy', 'metering', 'budget', 'reporting', 'event_log'] as const;
+/** The PostgreSQL schemas: one per service, the event log's own, and that of the job queues. */
+export const SCHEMAS = [
+  'auth',
+  'proxy',
+  'metering',
+  'budget',
+  'reporting',
+  'event_log',
+  'jobs',
+] as const;
 
 /** The name of a schema. */
 export type SchemaName = (typeof SCHEMAS)[number];

@@ -44,7 +44,10 @@ export interface Job {
   readonly signal: AbortSignal;
 }
 
-/** Does one job; a rejection is retried after a pause, at most `JobLimits.attempts` times in all. */
+/**
+ * Does one job. A rejection is tried again after a growing pause, five times in all; one with an
+ * AppError of kind `invalid` is set aside at once.
+ */
 export type JobHandler = (job: Job) => Promise<void>;
 
 /** Bounds of a handler. */
