@@ -14,7 +14,7 @@ import type { IdentifiedPrice } from '#libs/pricing/core';
 import { startTestPostgres, type TestPostgres } from '#libs/testing';
 import { ClickHouseUsageStore } from '#libs/usage/adapters';
 import { UsageStore, type BatchDigest, type BatchKey, type LedgerTable } from '#libs/usage/core';
-import type { RejectionRow, UsageRow } from '#libs/usage/core';
+import type { BatchSeal, RejectionRow, RollupCell, UsageRow } from '#libs/usage/core';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { PARTITIONS, PRICE } from './sample-events.js';
@@ -146,6 +146,12 @@ export class FaultyStore extends UsageStore {
   }
   insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void> {
     return this.inner.insertRejections(key, rows);
+  }
+  insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
+    return this.inner.insertCells(key, month, cells);
+  }
+  insertSeals(seals: readonly BatchSeal[], sealedAtMs: number): Promise<void> {
+    return this.inner.insertSeals(seals, sealedAtMs);
   }
   async digestOf(
     table: LedgerTable,

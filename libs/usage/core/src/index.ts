@@ -1,4 +1,5 @@
 export * from './domain/batch-digest.js';
+export * from './domain/rollup-cell.js';
 export * from './ports/metering-progress.port.js';
 export * from './ports/usage-reader.port.js';
 export * from './ports/usage-store.port.js';

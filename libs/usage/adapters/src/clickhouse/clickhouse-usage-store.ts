@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 import { assert, parseUsd } from '#libs/kernel';
 import {
   clickHouseMigrationsDir,
@@ -12,13 +14,20 @@ import {
   UsageStore,
   type BatchDigest,
   type BatchKey,
+  type BatchSeal,
   type LedgerTable,
   type RejectionRow,
+  type RollupCell,
   type UsageRow,
 } from '#libs/usage/core';
 
 import { checkLedgerSettings } from './ledger-settings.js';
-import { fromRejectionRow, fromUsageRow } from './usage-row.mapping.js';
+import {
+  fromBatchSeal,
+  fromRejectionRow,
+  fromRollupCell,
+  fromUsageRow,
+} from './usage-row.mapping.js';
 
 /** Names of the tables behind the port. */
 const LEDGER_TABLES: Readonly<Record<LedgerTable, string>> = {
@@ -71,6 +80,27 @@ export class ClickHouseUsageStore extends UsageStore {
       table: LEDGER_TABLES.rejection,
       token: key.token,
       rows: rows.map((row) => fromRejectionRow(key.batchId, row)),
+    });
+  }
+
+  async insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
+    await this.session.insert({
+      name: 'usage.insert_cells',
+      table: 'rollup_hour',
+      token: key.token,
+      rows: cells.map((cell) => fromRollupCell(key.batchId, month, cell)),
+    });
+  }
+
+  /** The token holds the time: a seal must not be swallowed because it was written, and lost, before. */
+  async insertSeals(seals: readonly BatchSeal[], sealedAtMs: number): Promise<void> {
+    const hash = createHash('sha256');
+    for (const { batchId } of seals) hash.update(batchId);
+    await this.session.insert({
+      name: 'usage.insert_seals',
+      table: 'batch_seal',
+      token: `seal:${sealedAtMs}:${hash.digest('hex')}`,
+      rows: seals.map((seal) => fromBatchSeal(seal, sealedAtMs)),
     });
   }
 
@@ -130,7 +160,7 @@ export class ClickHouseUsageStore extends UsageStore {
   async migrate(): Promise<void> {
     const migrations = await readClickHouseMigrations(clickHouseMigrationsDir());
     await migrateClickHouse(this.engine, this.session, migrations);
-    await checkLedgerSettings(this.session, Object.values(LEDGER_TABLES));
+    await checkLedgerSettings(this.session);
   }
 
   /** In a session of its own: it does not wait behind an insert. */

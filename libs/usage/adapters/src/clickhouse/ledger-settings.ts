@@ -11,6 +11,14 @@ const REQUIRED: Readonly<Record<string, string>> = {
   fsync_part_directory: '1',
 };
 
+/** The tables of the ledger and the engine of each. */
+const TABLES: Readonly<Record<string, string>> = {
+  raw_usage_v1: 'MergeTree',
+  raw_rejection_v1: 'MergeTree',
+  batch_seal: 'ReplacingMergeTree',
+  rollup_hour: 'ReplacingMergeTree',
+};
+
 /** One setting of one table that is not what the sink rests on. */
 interface SettingDifference {
   readonly table: string;
@@ -24,10 +32,7 @@ interface SettingDifference {
  * Compares the settings of the ledger's tables with what the sink rests on.
  * @throws AppError `usage.settings` with every difference in message and details
  */
-export async function checkLedgerSettings(
-  session: ClickHouseSession,
-  tables: readonly string[],
-): Promise<void> {
+export async function checkLedgerSettings(session: ClickHouseSession): Promise<void> {
   const found = await session.rows<{ name: string; engine: string; engine_full: string }>(
     {
       name: 'usage.table_settings',
@@ -35,11 +40,12 @@ export async function checkLedgerSettings(
         'SELECT name, engine, engine_full FROM system.tables ' +
         'WHERE database = currentDatabase() AND name IN {tables:Array(String)}',
     },
-    { tables },
+    { tables: Object.keys(TABLES) },
   );
-  const differences = tables.flatMap((table) => {
+  const differences = Object.entries(TABLES).flatMap(([table, engine]) => {
     const row = found.find((candidate) => candidate.name === table);
-    return differencesOf(table, row?.engine ?? null, settingsOf(row?.engine_full ?? ''));
+    const actual = { engine: row?.engine ?? null, settings: settingsOf(row?.engine_full ?? '') };
+    return differencesOf(table, engine, actual);
   });
   if (differences.length === 0) return;
   const listed = differences
@@ -56,12 +62,12 @@ export async function checkLedgerSettings(
 
 function differencesOf(
   table: string,
-  engine: string | null,
-  settings: ReadonlyMap<string, string>,
+  engine: string,
+  { engine: found, settings }: { engine: string | null; settings: ReadonlyMap<string, string> },
 ): readonly SettingDifference[] {
   const differences: SettingDifference[] = [];
-  if (engine !== 'MergeTree') {
-    differences.push({ table, setting: 'engine', required: 'MergeTree', actual: engine });
+  if (found !== engine) {
+    differences.push({ table, setting: 'engine', required: engine, actual: found });
   }
   for (const [setting, required] of Object.entries(REQUIRED)) {
     const actual = settings.get(setting) ?? null;

@@ -1,5 +1,5 @@
 import { formatUsd, toRfc3339 } from '#libs/kernel';
-import type { RejectionRow, UsageRow } from '#libs/usage/core';
+import type { BatchSeal, RejectionRow, RollupCell, UsageRow } from '#libs/usage/core';
 
 /**
  * A row of `raw_usage_v1` as JSON. Every column is set, so that no default of the engine takes part;
@@ -68,6 +68,51 @@ export function fromRejectionRow(batchId: string, row: RejectionRow): Record<str
     code: row.code,
     occurred_at: toRfc3339(row.occurredAtMs),
     recorded_at: toRfc3339(row.recordedAtMs),
+  };
+}
+
+/** A row of `rollup_hour` as the sink writes it; every column is set. */
+export function fromRollupCell(
+  batchId: string,
+  month: number,
+  cell: RollupCell,
+): Record<string, unknown> {
+  return {
+    hour: cell.hourMs / 1000,
+    org_id: cell.orgId,
+    team_id: cell.teamId,
+    key_id: cell.keyId,
+    user_id: cell.userId,
+    provider: cell.provider,
+    model: cell.model,
+    batch_id: batchId,
+    recorded_month: month,
+    requests: cell.requests,
+    attempts: cell.attempts,
+    estimated_attempts: cell.estimatedAttempts,
+    tokens_in: cell.tokensIn.toString(),
+    tokens_out: cell.tokensOut.toString(),
+    usage: Object.fromEntries([...cell.usage].map(([name, units]) => [name, units.toString()])),
+    cost_usd: formatUsd(cell.costPicoUsd),
+    charge_usd: formatUsd(cell.chargePicoUsd),
+    revision: 0,
+    is_deleted: 0,
+  };
+}
+
+/** A row of `batch_seal`; every column is set. */
+export function fromBatchSeal(seal: BatchSeal, sealedAtMs: number): Record<string, unknown> {
+  return {
+    batch_id: seal.batchId,
+    topic: seal.topic,
+    partition: seal.partition,
+    recorded_month: seal.month,
+    row_count: seal.rows,
+    cost_usd: formatUsd(seal.costPicoUsd),
+    charge_usd: formatUsd(seal.chargePicoUsd),
+    first_hour: seal.firstHourMs / 1000,
+    last_hour: seal.lastHourMs / 1000,
+    sealed_at: toRfc3339(sealedAtMs),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { PicoUsd } from '#libs/kernel';
 
+import type { RollupCell } from '../domain/rollup-cell.js';
 import type { RejectionRow, UsageRow } from '../usage-row.js';
 
 /** What identifies one insert. */
@@ -19,6 +20,22 @@ export interface BatchDigest {
   readonly xor64: bigint;
 }
 
+/** Says that a batch is history: from then on figures count it. */
+export interface BatchSeal {
+  readonly batchId: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** YYYYMM in which its rows were recorded. */
+  readonly month: number;
+  /** At least 1: an empty batch has nothing to show. */
+  readonly rows: number;
+  readonly costPicoUsd: PicoUsd;
+  readonly chargePicoUsd: PicoUsd;
+  /** Start of the first hour in which one of its rows occurred, milliseconds UTC. */
+  readonly firstHourMs: number;
+  readonly lastHourMs: number;
+}
+
 /** The two tables of the ledger. */
 export type LedgerTable = 'usage' | 'rejection';
 
@@ -32,6 +49,17 @@ export abstract class UsageStore {
   abstract insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void>;
   /** The same for refusals. */
   abstract insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void>;
+  /**
+   * Writes the rollup of a batch. May be repeated under another token: the cells replace themselves.
+   * After a rejection just repeat it.
+   * @param month YYYYMM in which the rows of the batch were recorded
+   */
+  abstract insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void>;
+  /**
+   * Makes batches visible to figures, one insert for all. May be repeated.
+   * @param sealedAtMs now, milliseconds UTC
+   */
+  abstract insertSeals(seals: readonly BatchSeal[], sealedAtMs: number): Promise<void>;
   /**
    * What the store holds of a batch.
    * @param months months of `recordedAt` the batch can lie in, as YYYYMM
