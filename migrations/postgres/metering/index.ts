@@ -2,6 +2,11 @@ import type { SqlMigration } from '#libs/platform/postgres';
 
 import { CreateMetering } from './0001_create_metering.js';
 import { AskForGaps } from './0002_ask_for_gaps.js';
+import { SealBatches } from './0003_seal_batches.js';
 
 /** Migrations of schema `metering`, in the order in which they are applied. */
-export const METERING_MIGRATIONS: readonly (new () => SqlMigration)[] = [CreateMetering, AskForGaps];
+export const METERING_MIGRATIONS: readonly (new () => SqlMigration)[] = [
+  CreateMetering,
+  AskForGaps,
+  SealBatches,
+];
