@@ -34,11 +34,13 @@ export class TcpFaultProxy {
   private fault: TcpFault = { kind: 'none' };
   private readonly pairs = new Set<Pair>();
   private dropped = 0;
+  private targetPort: number;
 
   private constructor(
     private readonly listener: Server,
     private readonly options: Required<TcpFaultProxyOptions>,
   ) {
+    this.targetPort = options.targetPort;
     listener.on('connection', (client) => this.accept(client));
   }
 
@@ -70,6 +72,11 @@ export class TcpFaultProxy {
     if (fault.kind === 'none') this.reset();
   }
 
+  /** Leads later connections to another port, for a server that comes back elsewhere. */
+  leadTo(port: number): void {
+    this.targetPort = port;
+  }
+
   /** Resets every open connection. */
   reset(): void {
     for (const pair of this.pairs) this.end(pair);
@@ -86,7 +93,7 @@ export class TcpFaultProxy {
       client.resetAndDestroy();
       return;
     }
-    const server = connect({ port: this.options.targetPort, host: '127.0.0.1', noDelay: true });
+    const server = connect({ port: this.targetPort, host: '127.0.0.1', noDelay: true });
     const pair: Pair = { client, server, sentBytes: 0 };
     this.pairs.add(pair);
     client.on('data', (bytes) => this.onRequest(pair, bytes));

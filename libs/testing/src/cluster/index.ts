@@ -1,0 +1,4 @@
+export * from './cluster-api.js';
+export * from './cluster-catalog.js';
+export * from './cluster-process.js';
+export * from './test-cluster.js';

@@ -1,0 +1,244 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { processEnvironment } from '#libs/platform/config';
+
+import { watchOver } from '../engine-process.js';
+import { TcpFaultProxy } from '../tcp-fault-proxy.js';
+import { startTestKafka, type TestKafka } from '../test-kafka.js';
+import { startTestRedis, type TestRedis } from '../test-redis.js';
+import { ClusterApi } from './cluster-api.js';
+import { writeCatalog, type ClusterModel } from './cluster-catalog.js';
+import { ClusterClickHouse } from './cluster-clickhouse.js';
+import { ClusterPostgres } from './cluster-postgres.js';
+import { ClusterProcess } from './cluster-process.js';
+import { entryOf, ServiceFactory, ServicePorts, type ClusterService } from './cluster-services.js';
+
+/** The operator secret of every cluster under test. */
+export const CLUSTER_OPERATOR = 'operator-secret-of-the-cluster';
+
+/** How a cluster is laid out. */
+export interface TestClusterOptions {
+  readonly models: readonly ClusterModel[];
+  /** Partitions of the event log. @default 4 */
+  readonly logPartitions?: number;
+  /** Metering processes. @default 1 */
+  readonly metering?: number;
+  /** Whether the cluster's faults need engines that nobody else uses. @default false */
+  readonly isOwn?: boolean;
+  /** Added to the environment of every service. @default nothing */
+  readonly extraEnv?: Readonly<Record<string, string>>;
+  /** An existing empty folder for the spools instead of one in the cluster's own. */
+  readonly folder?: string;
+}
+
+/** The engines, open. */
+interface ClusterEngines {
+  readonly kafka: TestKafka;
+  readonly redis: TestRedis;
+  readonly postgres: ClusterPostgres;
+  readonly clickhouse: ClusterClickHouse;
+}
+
+/**
+ * The whole distributed product as real processes on loopback: Apache Kafka, PostgreSQL, Redis,
+ * ClickHouse over HTTP, the services, and the simulator as their upstream. PostgreSQL, ClickHouse and
+ * the upstream are reached through fault proxies, Kafka too when the cluster has its own.
+ */
+export class TestCluster {
+  readonly api: ClusterApi;
+  /** Every service by its instance name: `auth`, `proxy`, `metering`, `metering-2`, ... */
+  readonly services: Map<string, ClusterProcess>;
+
+  private constructor(
+    /** Everything of the cluster lies here: logs, spools, data, failpoint records. */
+    readonly directory: string,
+    readonly engines: ClusterEngines,
+    readonly simulator: ClusterProcess,
+    /** What requests to the upstream pass through. */
+    readonly upstreamFaults: TcpFaultProxy,
+    private readonly ports: ServicePorts,
+    private readonly factory: ServiceFactory,
+    instances: readonly (readonly [ClusterService, string])[],
+    private readonly callOff: () => void,
+  ) {
+    const urls = { auth: ports.urlOf('auth'), reporting: ports.urlOf('reporting') };
+    this.api = new ClusterApi(urls, CLUSTER_OPERATOR);
+    this.services = new Map(
+      instances.map(([service, name]) => [name, factory.process(service, name)]),
+    );
+  }
+
+  /** Starts engines, migrates, starts the services; resolves when all of them serve. */
+  static async start(options: TestClusterOptions): Promise<TestCluster> {
+    const directory = options.folder ?? mkdtempSync(join(tmpdir(), 'tollgate-cluster-'));
+    // As root the database runs as another user, who must be able to pass through.
+    chmodSync(directory, 0o711);
+    const callOff = watchOver(directory);
+    const engines = await startEngines(directory, options.isOwn === true);
+    const instances = instancesOf(options.metering ?? 1);
+    const names = instances.map(([, name]) => name);
+    const ports = await ServicePorts.choose([...names, 'simulator', SPARE_METERING]);
+    const simulator = simulatorOf(directory, ports);
+    const upstreamFaults = await TcpFaultProxy.open({ targetPort: ports.portOf('simulator') });
+    const { models, logPartitions = 4, extraEnv = {} } = options;
+    const catalog = writeCatalog(directory, models);
+    const { kafka, redis, postgres, clickhouse } = engines;
+    const settings = {
+      directory,
+      operatorSecret: CLUSTER_OPERATOR,
+      databaseUrl: postgres.url,
+      clickhouseUrl: clickhouse.url,
+      kafkaBrokers: kafka.addresses,
+      redisUrl: redis.url,
+      simulatorUrl: `http://127.0.0.1:${upstreamFaults.port}`,
+      logPartitions,
+      catalog,
+      extraEnv,
+    };
+    const factory = new ServiceFactory(settings, ports);
+    const cluster = new TestCluster(
+      directory,
+      engines,
+      simulator,
+      upstreamFaults,
+      ports,
+      factory,
+      instances,
+      callOff,
+    );
+    try {
+      await migrate(directory, settings.databaseUrl, logPartitions);
+      await simulator.start();
+      await cluster.startServices();
+    } catch (error) {
+      await cluster.destroy();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** Where callers of the data plane go. */
+  get proxyUrl(): string {
+    return this.ports.urlOf('proxy');
+  }
+
+  /** The address of a service for health and metrics. */
+  urlOf(instance: string): string {
+    return this.ports.urlOf(instance);
+  }
+
+  /** The simulator's own log of attempts and bills. */
+  get simulatorLog(): string {
+    return join(this.directory, SIMULATOR_LOG);
+  }
+
+  /** A service by its instance name. */
+  service(instance: string): ClusterProcess {
+    const found = this.services.get(instance);
+    if (found === undefined) throw new Error(`the cluster has no ${instance}`);
+    return found;
+  }
+
+  /** One more metering process, not yet started; at most one at a time. */
+  spareMetering(): ClusterProcess {
+    return this.factory.process('metering', SPARE_METERING);
+  }
+
+  /** Another process on the files of a service, with changed settings. */
+  copyOf(service: ClusterService, instance: string): ClusterProcess {
+    return this.factory.process(service, instance);
+  }
+
+  /** Ends a service and starts it again. */
+  async restart(
+    instance: string,
+    signal: NodeJS.Signals = 'SIGKILL',
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    await this.service(instance).end(signal);
+    await this.service(instance).start(env);
+  }
+
+  /** What services printed on standard output beside the line that says they serve, by service. */
+  unexpectedOutput(): Readonly<Record<string, string>> {
+    const all = [...this.services.values(), this.simulator];
+    const loud = all.filter((process) => process.unexpectedOutput !== '');
+    return Object.fromEntries(loud.map((process) => [process.name, process.unexpectedOutput]));
+  }
+
+  /** Ends everything. @param keep keeps the folder with its logs and data */
+  async destroy(options: { readonly keep?: boolean } = {}): Promise<void> {
+    const { kafka, redis, postgres, clickhouse } = this.engines;
+    for (const process of this.services.values()) process.thaw();
+    await Promise.all([...this.services.values()].map((process) => process.end('SIGKILL')));
+    await this.simulator.end('SIGKILL');
+    await Promise.all([kafka.stop(), redis.stop(), postgres.stop(), clickhouse.stop()]);
+    await this.upstreamFaults.close();
+    this.callOff();
+    if (options.keep !== true) rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  private async startServices(): Promise<void> {
+    // Nobody waits for another one: each serves while those it needs come up.
+    await Promise.all([...this.services.values()].map((process) => process.start()));
+  }
+}
+
+const SIMULATOR_LOG = 'simulator.jsonl';
+const SPARE_METERING = 'metering-spare';
+
+function instancesOf(metering: number): (readonly [ClusterService, string])[] {
+  const copies = Array.from({ length: metering }, (_, index) =>
+    index === 0 ? 'metering' : `metering-${index + 1}`,
+  );
+  return [
+    ['auth', 'auth'],
+    ['budget-enforcer', 'budget-enforcer'],
+    ...copies.map((name) => ['metering', name] as const),
+    ['reporting', 'reporting'],
+    ['proxy', 'proxy'],
+  ];
+}
+
+async function startEngines(directory: string, isOwn: boolean): Promise<ClusterEngines> {
+  const { CLICKHOUSE_URL: given } = processEnvironment();
+  const [kafka, redis, postgres, clickhouse] = await Promise.all([
+    startTestKafka({ brokers: 1, isOwn, isProxied: isOwn }),
+    startTestRedis({ isOwn }),
+    ClusterPostgres.start(join(directory, 'postgres')),
+    ClusterClickHouse.start(directory, given === '' ? undefined : given),
+  ]);
+  return { kafka, redis, postgres, clickhouse };
+}
+
+function simulatorOf(directory: string, ports: ServicePorts): ClusterProcess {
+  return new ClusterProcess({
+    name: 'simulator',
+    entry: entryOf('simulator'),
+    directory,
+    ready: /^simulator listening on /m,
+    env: {
+      NODE_ENV: 'test',
+      SIMULATOR_PORT: String(ports.portOf('simulator')),
+      SIMULATOR_LOG_FILE: join(directory, SIMULATOR_LOG),
+    },
+  });
+}
+
+async function migrate(
+  directory: string,
+  databaseUrl: string,
+  logPartitions: number,
+): Promise<void> {
+  const migration = new ClusterProcess({
+    name: 'migrate',
+    entry: entryOf('standalone', 'migrate.main'),
+    directory,
+    ready: /^the database is up to date$/m,
+    env: { DATABASE_URL: databaseUrl, LOG_PARTITIONS: String(logPartitions) },
+  });
+  await migration.start();
+  await migration.untilEnd();
+}
