@@ -80,6 +80,7 @@ async function authOptions(
       runtime,
       database,
       kafkaBrokers: config.kafkaBrokers,
+      kafkaSessionMs: config.kafkaSessionMs,
     }),
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
   };

@@ -36,6 +36,7 @@ function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
     runtime,
     database,
     kafkaBrokers: config.kafkaBrokers,
+    kafkaSessionMs: config.kafkaSessionMs,
   });
   const rpc = new HttpRpcTransport({
     baseUrls: {},

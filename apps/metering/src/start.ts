@@ -51,6 +51,7 @@ function meteringProcess(config: MeteringConfig): ServiceProcess {
     runtime,
     database,
     kafkaBrokers: config.kafkaBrokers,
+    kafkaSessionMs: config.kafkaSessionMs,
   });
   const usageStore = new ClickHouseUsageStore(engine);
   const { lingerMs } = config;

@@ -63,6 +63,7 @@ async function proxyProcess(
     runtime,
     database,
     kafkaBrokers: config.kafkaBrokers,
+    kafkaSessionMs: config.kafkaSessionMs,
   });
   const transport = new UndiciTransport();
   let listeningAt = '';

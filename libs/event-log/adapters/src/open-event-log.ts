@@ -13,6 +13,8 @@ export interface OpenEventLogOptions {
   readonly runtime: Pick<Runtime, 'clock' | 'random' | 'partitions'>;
   /** `KAFKA_BROKERS`; null = the log is in PostgreSQL. */
   readonly kafkaBrokers: readonly string[] | null;
+  /** After this long without a heartbeat a member of a group on Kafka counts as dead, ms. @default 10000 */
+  readonly kafkaSessionMs?: number;
   /** The pool that the log in PostgreSQL uses. */
   readonly database: Database;
   /** For logs in PostgreSQL that share a process. @default one of its own */
@@ -25,7 +27,7 @@ export interface OpenEventLogOptions {
  * topics are made when they are missing.
  */
 export function openEventLog(options: OpenEventLogOptions): EventLog {
-  const { service, runtime, kafkaBrokers, database, signal } = options;
+  const { service, runtime, kafkaBrokers, kafkaSessionMs, database, signal } = options;
   const { clock, random, partitions } = runtime;
   if (kafkaBrokers !== null) {
     return new KafkaEventLog({
@@ -34,6 +36,10 @@ export function openEventLog(options: OpenEventLogOptions): EventLog {
       clock,
       random,
       topics: productTopics(partitions),
+      ...(kafkaSessionMs !== undefined && {
+        sessionMs: kafkaSessionMs,
+        heartbeatMs: Math.min(1_000, Math.floor(kafkaSessionMs / 4)),
+      }),
     });
   }
   return new PostgresEventLog({ database, clock, random, ...(signal && { signal }) });

@@ -1,6 +1,6 @@
 import { IsIn, Max, Min, MinLength } from 'class-validator';
 
-import { EnvAddresses, EnvInteger, EnvText } from './env-variable.js';
+import { EnvAddresses, EnvInteger, EnvText, EnvUrl } from './env-variable.js';
 
 /** Settings that every service has as a process of its own; each adds its port and its engines. */
 export class ServiceConfig {
@@ -34,6 +34,21 @@ export class ServiceConfig {
     fallback: null,
   })
   kafkaBrokers!: readonly string[] | null;
+
+  @EnvInteger('KAFKA_SESSION_MS', {
+    describe: 'after this long without a sign of life the partitions of a process go to others',
+    fallback: '10000',
+  })
+  @Min(1_000)
+  @Max(300_000)
+  kafkaSessionMs!: number;
+
+  @EnvUrl('REDIS_URL', ['redis', 'rediss'], {
+    describe: 'the Redis of the jobs; they are in PostgreSQL when unset',
+    fallback: null,
+    isSecret: true,
+  })
+  redisUrl!: string | null;
 
   @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'info' })
   @IsIn(['silent', 'error', 'warn', 'info', 'debug'])
