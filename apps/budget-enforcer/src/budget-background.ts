@@ -7,21 +7,24 @@ import {
 import type { LogRetentionWorker } from '#libs/event-log/adapters';
 import type { OutboxRelay } from '#libs/platform/postgres';
 
+import type { EnforcementJobs } from './jobs/enforcement.jobs.js';
 import type { ReconcilerWorker } from './jobs/reconciler.worker.js';
 
-/** Runs what works without being asked: the reconciler, the retention, the relay of the outbox. */
+/** Runs what works without being asked: reconciler, enforcement, retention, relay of the outbox. */
 @Injectable()
 export class BudgetBackground implements OnApplicationBootstrap, BeforeApplicationShutdown {
   constructor(
     private readonly reconciler: Pick<ReconcilerWorker, 'start' | 'stop'>,
     private readonly retention: Pick<LogRetentionWorker, 'start' | 'stop'>,
     private readonly relay: Pick<OutboxRelay, 'start' | 'stop'>,
+    private readonly enforcement: Pick<EnforcementJobs, 'start'>,
   ) {}
 
   onApplicationBootstrap(): void {
     this.reconciler.start();
     this.retention.start();
     this.relay.start();
+    this.enforcement.start();
   }
 
   /** The relay stops last: it sends what the reconciler still wrote, or leaves it for the next start. */

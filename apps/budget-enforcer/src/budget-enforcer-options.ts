@@ -1,4 +1,5 @@
 import type { EventLog } from '#libs/event-log/core';
+import type { Jobs } from '#libs/jobs/core';
 import type { Database } from '#libs/platform/postgres';
 import type { RpcHost, RpcTransport } from '#libs/platform/rpc';
 import type { Runtime } from '#libs/platform/telemetry';
@@ -12,4 +13,6 @@ export interface BudgetEnforcerOptions {
   readonly eventLog: EventLog;
   /** Pool with the role and the search path of schema `budget`; at least 8 connections. */
   readonly database: Database;
+  /** Where enforcement is asked for ahead of the reconciler; closed after the module. */
+  readonly jobs: Jobs;
 }

@@ -15,6 +15,7 @@ import { ApplyControlBatch } from './consumers/apply-control-batch.use-case.js';
 import { ApplyRatedBatch } from './consumers/apply-rated-batch.use-case.js';
 import { BudgetLogController } from './consumers/budget-log.controller.js';
 import type { ConsumptionParts } from './consumers/log-consumption.js';
+import { EnforcementJobs } from './jobs/enforcement.jobs.js';
 import { ReconcilerWorker } from './jobs/reconciler.worker.js';
 
 /** Rated batches are kept in the log for 30 days after they were settled. */
@@ -40,22 +41,28 @@ export class BudgetEnforcerModule {
     const outbox = new BudgetOutbox(writer, runtime.clock, runtime.random);
     const authority = new PostgresBudgetAuthority({ database, outbox, observer: metrics });
     host.expose(rpcService(BUDGET_SERVICE, authority, BUDGET_AUTHORITY_METHODS));
+    const reconciler = new BudgetReconciler(database, outbox);
+    const enforcement = new EnforcementJobs(options.jobs, reconciler, metrics);
     const parts = { database, positions: new PartitionPositions(), metrics, alarms };
     return {
       module: BudgetEnforcerModule,
       controllers: [BudgetLogController],
       providers: [
         { provide: BudgetAuthority, useValue: authority },
-        ...consumerProviders(parts, outbox),
-        backgroundProvider(options, parts, outbox, writer),
+        ...consumerProviders(parts, outbox, enforcement),
+        backgroundProvider(options, parts, writer, reconciler, enforcement),
       ],
     };
   }
 }
 
-function consumerProviders(parts: ConsumptionParts, outbox: BudgetOutbox): FactoryProvider[] {
+function consumerProviders(
+  parts: ConsumptionParts,
+  outbox: BudgetOutbox,
+  enforcement: EnforcementJobs,
+): FactoryProvider[] {
   return [
-    { provide: ApplyRatedBatch, useFactory: () => new ApplyRatedBatch(parts, outbox) },
+    { provide: ApplyRatedBatch, useFactory: () => new ApplyRatedBatch(parts, outbox, enforcement) },
     { provide: ApplyControlBatch, useFactory: () => new ApplyControlBatch(parts, outbox) },
   ];
 }
@@ -63,8 +70,9 @@ function consumerProviders(parts: ConsumptionParts, outbox: BudgetOutbox): Facto
 function backgroundProvider(
   options: BudgetEnforcerOptions,
   parts: ConsumptionParts,
-  outbox: BudgetOutbox,
   writer: OutboxWriter,
+  reconciler: BudgetReconciler,
+  enforcement: EnforcementJobs,
 ): FactoryProvider {
   const { database, eventLog, runtime } = options;
   const { clock, logger, random } = runtime;
@@ -73,7 +81,7 @@ function backgroundProvider(
     useFactory: () =>
       new BudgetBackground(
         new ReconcilerWorker({
-          reconciler: new BudgetReconciler(database, outbox),
+          reconciler,
           database,
           clock,
           logger,
@@ -94,6 +102,7 @@ function backgroundProvider(
           random,
           logger,
         }),
+        enforcement,
       ),
   };
 }

@@ -1,4 +1,5 @@
 import { openEventLog } from '#libs/event-log/adapters';
+import { openJobs } from '#libs/jobs/adapters';
 import { loadConfig, processEnvironment } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
@@ -21,7 +22,7 @@ export function run(): Promise<void> {
   );
 }
 
-function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
+async function budgetProcess(config: BudgetEnforcerConfig): Promise<ServiceProcess> {
   const { databaseUrl, logLevel, logPartitions: partitions, metricsToken, serviceSecret } = config;
   const runtime = createRuntime({ service: 'budget-enforcer', partitions, logLevel });
   const database = new Database({
@@ -38,13 +39,14 @@ function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
     kafkaBrokers: config.kafkaBrokers,
     kafkaSessionMs: config.kafkaSessionMs,
   });
+  const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
   const rpc = new HttpRpcTransport({
     baseUrls: {},
     secret: serviceSecret,
     timeoutMs: RPC_TIMEOUT_MS,
   });
   const host = new RpcServices();
-  const options = { runtime, rpc, host, eventLog, database };
+  const options = { runtime, rpc, host, eventLog, database, jobs };
   return {
     runtime,
     config,
@@ -52,6 +54,6 @@ function budgetProcess(config: BudgetEnforcerConfig): ServiceProcess {
     operational: { serviceName: 'budget-enforcer', adminApiKey: null, metricsToken },
     routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),
     connect: (app) => budgetEnforcerConsumer(app, options),
-    close: [() => eventLog.close(), () => rpc.close(), () => database.close()],
+    close: [() => jobs.close(), () => eventLog.close(), () => rpc.close(), () => database.close()],
   };
 }

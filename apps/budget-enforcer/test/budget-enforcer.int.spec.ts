@@ -271,13 +271,13 @@ describe('the service', () => {
 
   test('a faulty configuration is told whole and ends with code 2', async () => {
     const child = spawn(process.execPath, [MAIN], {
-      env: { PATH: process.env['PATH'], PORT: 'x', SERVICE_SECRET: 'short' },
+      env: { PATH: process.env['PATH'], PORT: 'x', SERVICE_SECRET: 'short', REDIS_URL: 'http://x' },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let errors = '';
     child.stderr.on('data', (text: Buffer) => (errors += text.toString()));
     await once(child, 'exit');
     expect(child.exitCode).toBe(2);
-    expect(errors).toMatch(/PORT.*\n.*DATABASE_URL.*\n.*SERVICE_SECRET/);
+    expect(errors).toMatch(/REDIS_URL.*\n.*PORT.*\n.*DATABASE_URL.*\n.*SERVICE_SECRET/);
   }, 30_000);
 });

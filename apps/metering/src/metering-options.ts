@@ -1,4 +1,5 @@
 import type { EventLog } from '#libs/event-log/core';
+import type { Jobs } from '#libs/jobs/core';
 import type { Database } from '#libs/platform/postgres';
 import type { RpcHost, RpcTransport } from '#libs/platform/rpc';
 import type { Runtime } from '#libs/platform/telemetry';
@@ -14,6 +15,8 @@ export interface MeteringOptions {
   readonly eventLog: EventLog;
   /** Acts as role `tollgate_metering`. */
   readonly database: Database;
+  /** Where rebuilds and retries are put; absent: they are not run as jobs. Closed by its opener. */
+  readonly jobs?: Jobs;
   /** The ledger; brought to its schema when the module starts. Closed by whoever opened it. */
   readonly usageStore: UsageStore;
   /** How long a batch may wait for more records, milliseconds. */

@@ -1,4 +1,5 @@
 import { openEventLog } from '#libs/event-log/adapters';
+import { openJobs } from '#libs/jobs/adapters';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import { loadConfig, processEnvironment } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
@@ -29,7 +30,7 @@ export function run(): Promise<void> {
   );
 }
 
-function meteringProcess(config: MeteringConfig): ServiceProcess {
+async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> {
   const { logLevel, logPartitions: partitions, serviceSecret, metricsToken } = config;
   const runtime = createRuntime({ service: 'metering', partitions, logLevel });
   const database = new Database({
@@ -54,8 +55,18 @@ function meteringProcess(config: MeteringConfig): ServiceProcess {
     kafkaSessionMs: config.kafkaSessionMs,
   });
   const usageStore = new ClickHouseUsageStore(engine);
-  const { lingerMs } = config;
-  const options: MeteringOptions = { runtime, rpc, host, eventLog, database, usageStore, lingerMs };
+  const { databaseUrl, lingerMs, redisUrl } = config;
+  const jobs = await openJobs({ redisUrl, databaseUrl, runtime });
+  const options: MeteringOptions = {
+    runtime,
+    rpc,
+    host,
+    eventLog,
+    database,
+    jobs,
+    usageStore,
+    lingerMs,
+  };
   return {
     runtime,
     config,
@@ -64,6 +75,7 @@ function meteringProcess(config: MeteringConfig): ServiceProcess {
     routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),
     connect: (app) => meteringConsumer(app, options),
     close: [
+      () => jobs.close(),
       () => eventLog.close(),
       () => usageStore.close(),
       () => rpc.close(),

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 
 import { openEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
 import type { EventLog } from '#libs/event-log/core';
+import { openJobs } from '#libs/jobs/adapters';
+import type { Jobs } from '#libs/jobs/core';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import {
   Database,
@@ -34,6 +36,7 @@ export interface Engines {
   readonly databaseUrl: string;
   readonly databases: Readonly<Record<keyof typeof CONNECTIONS, Database>>;
   readonly eventLog: EventLog;
+  readonly jobs: Jobs;
   readonly usageStore: ClickHouseUsageStore;
   readonly usageReader: ClickHouseUsageReader;
   readonly spool: SqliteSpool;
@@ -66,6 +69,7 @@ export async function openEngines(
       database: databases.metering,
       kafkaBrokers: config.kafkaBrokers,
     });
+    const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
     const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
     const usageStore = new ClickHouseUsageStore(engine);
     const usageReader = new ClickHouseUsageReader(engine);
@@ -88,6 +92,7 @@ export async function openEngines(
       try {
         await transport.close();
         await spool.close();
+        await jobs.close();
         await eventLog.close();
         await usageReader.close();
         await usageStore.close();
@@ -100,6 +105,7 @@ export async function openEngines(
       databaseUrl,
       databases,
       eventLog,
+      jobs,
       usageStore,
       usageReader,
       spool,

@@ -107,7 +107,8 @@ export async function createServices(input: ServicesInput): Promise<Services> {
 function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOptions {
   const { runtime, config, secrets, engines, catalog, environment, priceSheetsDir } = input;
   const rpc = new LocalRpc();
-  const shared = { runtime, rpc, host: rpc, eventLog: engines.eventLog };
+  const { eventLog, jobs } = engines;
+  const shared = { runtime, rpc, host: rpc, eventLog };
   const peppers = parsePeppers(secrets.KEY_PEPPERS);
   const access = { peppers, adminApiKey: secrets.ADMIN_API_KEY };
   const { databases, databaseUrl, usageStore, usageReader, spool, transport } = engines;
@@ -123,10 +124,11 @@ function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOption
       catalog,
       priceSheetsDir,
     },
-    budget: { ...shared, database: databases.budget },
+    budget: { ...shared, database: databases.budget, jobs },
     metering: {
       ...shared,
       database: databases.metering,
+      jobs,
       usageStore,
       lingerMs: METERING_LINGER_MS,
     },

@@ -84,6 +84,13 @@ export class StandaloneConfig {
   })
   kafkaBrokers!: readonly string[] | null;
 
+  @EnvUrl('REDIS_URL', ['redis', 'rediss'], {
+    describe: 'the Redis of the jobs; they are in PostgreSQL when unset',
+    fallback: null,
+    isSecret: true,
+  })
+  redisUrl!: string | null;
+
   @EnvText('LOG_LEVEL', { describe: 'silent, error, warn, info or debug', fallback: 'warn' })
   @IsIn(['silent', 'error', 'warn', 'info', 'debug'])
   logLevel!: string;

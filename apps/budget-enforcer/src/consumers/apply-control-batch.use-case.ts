@@ -1,5 +1,6 @@
 import { applyDefinitions, type BudgetOutbox } from '#libs/budgets/adapters';
 import type { LogBatch } from '#libs/event-log/core';
+import { failpoint } from '#libs/kernel';
 
 import { decodeDefinition } from './event-decoder.js';
 import { consumeBatch, type ConsumptionParts } from './log-consumption.js';
@@ -12,8 +13,9 @@ export class ApplyControlBatch {
   ) {}
 
   execute(batch: LogBatch): Promise<void> {
-    return consumeBatch(this.parts, batch, decodeDefinition, (tx, definitions) =>
-      applyDefinitions(tx, this.outbox, definitions),
-    );
+    return consumeBatch(this.parts, batch, decodeDefinition, async (tx, definitions) => {
+      await applyDefinitions(tx, this.outbox, definitions);
+      failpoint('control.after_apply');
+    });
   }
 }

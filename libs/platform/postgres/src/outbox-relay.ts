@@ -1,4 +1,4 @@
-import { AppError, backoffMs, delay, messageOf, type Random } from '#libs/kernel';
+import { AppError, backoffMs, delay, failpoint, messageOf, type Random } from '#libs/kernel';
 import type { Logger } from 'pino';
 import type { Database, Session } from './database.js';
 import type { OutboxRecord, OutboxWriter } from './outbox-writer.js';
@@ -169,7 +169,9 @@ export class OutboxRelay {
     for (const end of lanes) await this.takeLane(session, end);
     const records = rows.map((row) => this.toRecord(row));
     await this.appendUntilDone(records, session);
+    failpoint('outbox.after_send');
     await this.mark(session, lanes);
+    failpoint('outbox.after_mark');
     return rows.length;
   }
 

@@ -2,7 +2,7 @@ import type { BudgetScope } from '#libs/events';
 import { assert, formatUsd, parseUsd } from '#libs/kernel';
 import type { Queryable } from '#libs/platform/postgres';
 
-import type { AccountState, BudgetSubject } from '#libs/budgets/core';
+import type { AccountId, AccountState, BudgetSubject } from '#libs/budgets/core';
 
 /** A row of `budget_account` as the driver gives it. */
 interface AccountRow {
@@ -55,7 +55,7 @@ function fromAccountRow(row: AccountRow): AccountState {
 export interface AccountSelection {
   readonly subjects?: readonly BudgetSubject[];
   readonly budgetIds?: readonly string[];
-  readonly accounts?: readonly { readonly budgetId: string; readonly epoch: number }[];
+  readonly accounts?: readonly AccountId[];
 }
 
 /**

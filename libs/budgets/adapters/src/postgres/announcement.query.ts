@@ -1,5 +1,5 @@
 import type { AccountState, BudgetEvent, Overrun } from '#libs/budgets/core';
-import { formatUsd } from '#libs/kernel';
+import { failpoint, formatUsd } from '#libs/kernel';
 import type { Queryable, Transaction } from '#libs/platform/postgres';
 
 import { saveAccounts } from './account.query.js';
@@ -14,6 +14,7 @@ export async function saveAssessed(
 ): Promise<void> {
   await saveAccounts(tx, accounts);
   await recordBlocks(tx, events);
+  failpoint('block.after_write');
   await outbox.publish(tx, events);
 }
 

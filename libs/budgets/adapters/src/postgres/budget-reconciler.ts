@@ -1,5 +1,5 @@
-import { assessAccount } from '#libs/budgets/core';
-import type { Database } from '#libs/platform/postgres';
+import { assessAccount, type AccountId } from '#libs/budgets/core';
+import type { Database, Transaction } from '#libs/platform/postgres';
 
 import { lockAccounts } from './account.query.js';
 import { saveAssessed } from './announcement.query.js';
@@ -48,17 +48,28 @@ export class BudgetReconciler {
         [ACCOUNTS_PER_PASS / 2],
       );
       if (found.rowCount === 0) return { isOwner: true, corrected: 0 };
-      const accounts = await lockAccounts(tx, {
-        accounts: found.rows.map((row) => ({ budgetId: row.budget_id, epoch: row.epoch })),
-      });
-      const assessed = accounts.map(assessAccount).filter((each) => each.events.length > 0);
-      await saveAssessed(
-        tx,
-        this.outbox,
-        assessed.map((each) => each.account),
-        assessed.flatMap((each) => each.events),
-      );
-      return { isOwner: true, corrected: assessed.length };
+      const ids = found.rows.map((row) => ({ budgetId: row.budget_id, epoch: row.epoch }));
+      return { isOwner: true, corrected: await this.correct(tx, ids) };
     });
+  }
+
+  /**
+   * The same look at named accounts, at once, in whichever instance is asked.
+   * @returns how many of them were put right
+   */
+  enforce(accounts: readonly AccountId[]): Promise<number> {
+    return this.database.transaction((tx) => this.correct(tx, accounts));
+  }
+
+  private async correct(tx: Transaction, ids: readonly AccountId[]): Promise<number> {
+    const accounts = await lockAccounts(tx, { accounts: ids });
+    const assessed = accounts.map(assessAccount).filter((each) => each.events.length > 0);
+    await saveAssessed(
+      tx,
+      this.outbox,
+      assessed.map((each) => each.account),
+      assessed.flatMap((each) => each.events),
+    );
+    return assessed.length;
   }
 }

@@ -3,6 +3,7 @@ import {
   placeInSequence,
   settleBatch,
   subjectKey,
+  type AccountId,
   type AccountState,
   type BudgetEvent,
   type BudgetSubject,
@@ -32,6 +33,8 @@ export interface SettlementReport {
   readonly duplicates: number;
   readonly parked: number;
   readonly overruns: readonly BatchOverrun[];
+  /** Accounts that the call exhausted; their blocks are announced already. */
+  readonly exhausted: readonly AccountId[];
 }
 
 /**
@@ -47,19 +50,22 @@ export async function settleRated(
   outbox: BudgetOutbox,
   messages: readonly RatedMessage[],
 ): Promise<SettlementReport> {
-  const totals = { applied: 0, duplicates: 0, parked: 0, overruns: [] as BatchOverrun[] };
+  const totals = { applied: 0, duplicates: 0, parked: 0 };
+  const overruns: BatchOverrun[] = [];
+  const exhausted: AccountId[] = [];
   for (const group of bySource(messages)) {
     const sequence = await lockSequence(tx, group);
     const plan = planSequence(sequence, group);
-    const overruns = await applyInOrder(tx, outbox, plan.apply);
+    const outcome = await applyInOrder(tx, outbox, plan.apply);
     await saveApplied(tx, sequence, plan.apply);
     await park(tx, sequence, plan.park);
     totals.applied += plan.apply.length;
     totals.duplicates += plan.duplicates;
     totals.parked += plan.park.length;
-    totals.overruns.push(...overruns);
+    overruns.push(...outcome.overruns);
+    exhausted.push(...exhaustedIn(outcome.events));
   }
-  return totals;
+  return { ...totals, overruns, exhausted };
 }
 
 function bySource(messages: readonly RatedMessage[]): readonly (readonly RatedMessage[])[] {
@@ -125,13 +131,18 @@ function overlap({ rated }: RatedMessage, nextOffset: bigint): AppError {
   });
 }
 
+interface Outcome {
+  readonly overruns: readonly BatchOverrun[];
+  readonly events: readonly BudgetEvent[];
+}
+
 /** Locks subjects, accounts and holds of all messages at once, decides one by one, writes once. */
 async function applyInOrder(
   tx: Transaction,
   outbox: BudgetOutbox,
   messages: readonly RatedMessage[],
-): Promise<readonly BatchOverrun[]> {
-  if (messages.length === 0) return [];
+): Promise<Outcome> {
+  if (messages.length === 0) return { overruns: [], events: [] };
   const charges = sumCharges(messages);
   await addSpend(
     tx,
@@ -164,7 +175,15 @@ async function applyInOrder(
   );
   await recordOverruns(tx, overruns);
   await saveAssessed(tx, outbox, [...changed.values()], events);
-  return overruns;
+  return { overruns, events };
+}
+
+function exhaustedIn(events: readonly BudgetEvent[]): readonly AccountId[] {
+  return events.flatMap((event) =>
+    event.type === 'budget.exceeded.v1'
+      ? [{ budgetId: event.data.budget_id, epoch: event.data.epoch }]
+      : [],
+  );
 }
 
 interface LockedState {

@@ -33,8 +33,11 @@ export interface AccountState {
   readonly definitionRev: number;
 }
 
+/** Names an account. */
+export type AccountId = Pick<AccountState, 'budgetId' | 'epoch'>;
+
 /** Identity of an account among all accounts. */
-export function accountKey(account: { readonly budgetId: string; readonly epoch: number }): string {
+export function accountKey(account: AccountId): string {
   return `${account.budgetId}/${account.epoch}`;
 }
 
