@@ -7,9 +7,13 @@ import { METERING_LOG } from './consumers/usage.consumer.js';
 import type { MeteringOptions } from './metering-options.js';
 import { MeteringOwner } from './sink/metering-owner.js';
 
-/** Bytes of one delivery; with 64 KiB records a delivery still has 256 of them. */
+/**
+ * Bytes of one delivery: about two inserts, and what bounds the memory of a partition that waits;
+ * with 64 KiB records a delivery still has 256 of them.
+ */
 const MAX_BATCH_BYTES = 16 * 1024 * 1024;
-const MAX_BATCH_RECORDS = 5_000;
+/** A delivery of a partition far behind is one batch. */
+const MAX_BATCH_RECORDS = 50_000;
 
 /**
  * Connects metering to the event log: group `metering` over the terminal records and the refusals.

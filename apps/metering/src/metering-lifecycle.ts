@@ -4,6 +4,7 @@ import type { LogRetentionWorker } from '#libs/event-log/adapters';
 import type { OutboxRelay } from '#libs/platform/postgres';
 import type { UsageStore } from '#libs/usage/core';
 
+import type { GapResendWorker } from './sink/gap-resend.worker.js';
 import type { MeteringOwner } from './sink/metering-owner.js';
 import type { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 
@@ -14,11 +15,12 @@ export interface MeteringLifecycleParts {
   readonly retention: PlanRetentionWorker;
   readonly logRetention: LogRetentionWorker;
   readonly owner: MeteringOwner;
+  readonly gaps: GapResendWorker;
 }
 
 /**
- * Brings the ledger to its schema before anything is consumed, and runs the outbox relay and the
- * retention of plans and of the log until the application closes.
+ * Brings the ledger to its schema before anything is consumed, and runs the outbox relay, the retention
+ * of plans and of the log, and the questions for missing records until the application closes.
  */
 export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
   constructor(private readonly parts: MeteringLifecycleParts) {}
@@ -28,10 +30,12 @@ export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
     this.parts.relay.start();
     this.parts.retention.start();
     this.parts.logRetention.start();
+    this.parts.gaps.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     this.parts.owner.stop();
+    await this.parts.gaps.stop();
     await this.parts.relay.stop();
     await this.parts.retention.stop();
     await this.parts.logRetention.stop();

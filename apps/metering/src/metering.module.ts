@@ -7,15 +7,13 @@ import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
 import { METERING_PROGRESS_METHODS } from '#libs/usage/core';
 
-import { UsageConsumer } from './consumers/usage.consumer.js';
+import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
-import { BatchSink } from './sink/batch-sink.js';
+import { GapResendWorker } from './sink/gap-resend.worker.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
-import { MeteringMetrics } from './sink/metering-metrics.js';
 import { MeteringOwner } from './sink/metering-owner.js';
 import { openSink } from './sink/open-sink.js';
-import { PartitionHealth } from './sink/partition-health.js';
 import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 
 /** Terminal records are kept in the log for 7 days after they are in the ledger. */
@@ -25,7 +23,7 @@ const KEEP_REQUESTS_SECONDS = 7 * 86_400;
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
   const { clock, logger, partitions: logPartitions } = runtime;
-  const { sink, owner, health, metrics, outbox } = openSink({
+  const { sink, owner, health, metrics, outbox, handle } = openSink({
     clock,
     logger,
     metrics: runtime.metrics,
@@ -43,6 +41,8 @@ function providersOf(options: MeteringOptions): Provider[] {
     random: runtime.random,
     logger,
   });
+  const { streams } = sink;
+  const gaps = new GapResendWorker({ database, outbox, streams, clock, metrics, logger });
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
   const logRetention = new LogRetentionWorker({
     eventLog,
@@ -56,7 +56,7 @@ function providersOf(options: MeteringOptions): Provider[] {
   const progress = new LogLedgerProgress({
     database,
     eventLog,
-    streams: sink.streams,
+    streams,
     clock,
     logPartitions,
   });
@@ -66,14 +66,12 @@ function providersOf(options: MeteringOptions): Provider[] {
     await usageStore.ping();
   });
   return [
-    { provide: BatchSink, useValue: sink },
-    { provide: PartitionHealth, useValue: health },
-    { provide: MeteringMetrics, useValue: metrics },
+    { provide: USAGE_HANDLER, useValue: handle },
     { provide: MeteringOwner, useValue: owner },
     {
       provide: MeteringLifecycle,
       useFactory: () =>
-        new MeteringLifecycle({ usageStore, relay, retention, logRetention, owner }),
+        new MeteringLifecycle({ usageStore, relay, retention, logRetention, owner, gaps }),
     },
   ];
 }

@@ -1,7 +1,7 @@
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
-import { AppError, failpoint } from '#libs/kernel';
+import { AppError, failpoint, type Clock } from '#libs/kernel';
 
-import { cutBatch } from '../domain/cut-batch.js';
+import { cutBatch, mostRecords } from '../domain/cut-batch.js';
 import type { BatchSink } from '../sink/batch-sink.js';
 import type { MeteringMetrics } from '../sink/metering-metrics.js';
 import type { PartitionHealth } from '../sink/partition-health.js';
@@ -11,10 +11,8 @@ export interface ConsumeUsageParts {
   readonly sink: BatchSink;
   readonly health: PartitionHealth;
   readonly metrics: MeteringMetrics;
+  readonly clock: Clock;
 }
-
-/** Most records of one batch; a batch is one insert. */
-const MAX_BATCH_RECORDS = 5_000;
 
 /**
  * Carries what the log hands over into the ledger, in as many batches as the rules ask for. The
@@ -29,7 +27,8 @@ export async function consumeUsageBatch(parts: ConsumeUsageParts, batch: LogBatc
     failpoint('sink.after_read');
     let rest = batch.records;
     while (rest.length > 0 && !batch.signal.aborted) {
-      const records = cutBatch(rest, MAX_BATCH_RECORDS);
+      const most = mostRecords(rest[0]!, parts.clock.nowMs());
+      const records = cutBatch(rest, Math.min(most, parts.sink.fitting(topic)));
       if (records.length === 0) throw newerSchema(rest[0]!);
       const stopTimer = parts.metrics.batchSeconds.startTimer({ topic });
       const nextOffset = await parts.sink.process(batch, records, batch.signal);

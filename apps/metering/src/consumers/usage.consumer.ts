@@ -1,33 +1,29 @@
-import { Controller } from '@nestjs/common';
+import { Controller, Inject } from '@nestjs/common';
 import { EventPattern, Payload } from '@nestjs/microservices';
 
 import { TOPICS } from '#libs/events';
 import type { LogBatch } from '#libs/event-log/core';
 
-import { BatchSink } from '../sink/batch-sink.js';
-import { MeteringMetrics } from '../sink/metering-metrics.js';
-import { PartitionHealth } from '../sink/partition-health.js';
-import { consumeUsageBatch, type ConsumeUsageParts } from './consume-usage-batch.js';
+import type { UsageSink } from '../sink/open-sink.js';
 
 /** Tells metering's handlers from those of other services in one application. */
 export const METERING_LOG = Symbol('METERING_LOG');
 
+/** The handler of the sink, as a provider. */
+export const USAGE_HANDLER = Symbol('USAGE_HANDLER');
+
 /** The topics that metering carries into the ledger. */
 @Controller()
 export class UsageConsumer {
-  private readonly parts: ConsumeUsageParts;
-
-  constructor(sink: BatchSink, health: PartitionHealth, metrics: MeteringMetrics) {
-    this.parts = { sink, health, metrics };
-  }
+  constructor(@Inject(USAGE_HANDLER) private readonly handle: UsageSink['handle']) {}
 
   @EventPattern(TOPICS.requestCompleted, METERING_LOG)
   completed(@Payload() batch: LogBatch): Promise<void> {
-    return consumeUsageBatch(this.parts, batch);
+    return this.handle(batch);
   }
 
   @EventPattern(TOPICS.requestRejected, METERING_LOG)
   rejected(@Payload() batch: LogBatch): Promise<void> {
-    return consumeUsageBatch(this.parts, batch);
+    return this.handle(batch);
   }
 }

@@ -57,6 +57,27 @@ export function advanceStream(state: StreamState, sequence: bigint): StreamState
   return { ...state, gaps: state.gaps.toSpliced(at, 1, ...rest) };
 }
 
+/**
+ * What lies between the streams as known and the first records of each that a log still holds.
+ * @param records of one lane each, in the order of the log
+ */
+export function holesBefore(
+  known: readonly StreamState[],
+  records: readonly StreamPosition[],
+): readonly (StreamPosition & SequenceGap)[] {
+  const seen = new Set<string>();
+  const holes: (StreamPosition & SequenceGap)[] = [];
+  for (const position of records) {
+    const key = keyOf(position);
+    if (seen.has(key)) continue;
+    seen.add(key);
+    const highSeq = known.find((state) => keyOf(state) === key)?.highSeq ?? 0n;
+    const hole = { fromSeq: highSeq + 1n, toSeq: position.sequence - 1n };
+    if (hole.fromSeq <= hole.toSeq) holes.push({ ...position, ...hole });
+  }
+  return holes;
+}
+
 /** The streams a batch touches, moved on record by record. One instance per batch. */
 export class EmitterStreams {
   private readonly states = new Map<string, StreamState>();

@@ -25,7 +25,7 @@ function planOf(
   inputs: readonly LogRecordInput[],
   streams: readonly StreamState[] = [],
 ): PlannedBatch {
-  return planBatch(formBatch(asRead(inputs), { by: 'streams', streams }, PARTITIONS), PRICES);
+  return planBatch(formBatch(asRead(inputs), { logPartitions: PARTITIONS, streams }), PRICES);
 }
 
 function planOfEvents(...events: readonly RequestCompletedV1[]): PlannedBatch {
@@ -218,7 +218,11 @@ describe('repeats', () => {
     const records = asRead([first, first, emitter.completed(completed(2))]);
     const plan = planOf([first, first, emitter.completed(completed(2), 2n)]);
     const again = planBatch(
-      formBatch(records, { by: 'plan', dropped: new Set(plan.dropped) }, PARTITIONS),
+      formBatch(records, {
+        logPartitions: PARTITIONS,
+        streams: [],
+        noted: { dropped: new Set(plan.dropped), refused: new Set(), unbooked: new Set() },
+      }),
       PRICES,
     );
     expect(again.batchId).toBe(plan.batchId);

@@ -14,10 +14,11 @@ import {
 } from '#libs/usage/core';
 
 import { batchIdOf, inputSha256, type BatchRange } from './batch-identity.js';
+import type { EmitterRange } from './emitter-range.js';
 import { EmitterStreams, type StreamPosition, type StreamState } from './emitter-streams.js';
 import { needsPrice, type AttemptEnvelope } from './event-decoder.js';
 import { ratedMessage } from './rated-message.js';
-import { classify, streamOf, type ClassifiedRecord } from './record-class.js';
+import { classify, refused, streamOf, type ClassifiedRecord } from './record-class.js';
 import { settle } from './settlement.js';
 
 /** Version of the rules that turn a record into a row; raised when the same record gives another row. */
@@ -33,6 +34,11 @@ export interface FormedBatch {
   readonly records: readonly ClassifiedRecord[];
   /** Offsets of repeats, ascending; they add nothing. */
   readonly dropped: readonly bigint[];
+  /** Offsets of records whose rows the ledger refuses: booked at the hold, and not at all. */
+  readonly refused: readonly bigint[];
+  readonly unbooked: readonly bigint[];
+  /** Ranges that emitters say are gone. */
+  readonly lost: readonly EmitterRange[];
   /** Streams that moved. */
   readonly streams: readonly { readonly before: StreamState; readonly after: StreamState }[];
   /** Prices needed to rate the batch, each once. */
@@ -62,12 +68,27 @@ export interface PlannedBatch extends FormedBatch {
   readonly rated: UsageRatedV1 | null;
 }
 
-/** What decides which records are repeats. */
-export type Repeats =
-  /** A batch formed for the first time: by the emitters' streams as they stand before it. */
-  | { readonly by: 'streams'; readonly streams: readonly StreamState[] }
-  /** A batch formed again: by what its plan noted. */
-  | { readonly by: 'plan'; readonly dropped: ReadonlySet<bigint> };
+/** How a batch is formed. */
+export interface Forming {
+  /** `LOG_PARTITIONS`. */
+  readonly logPartitions: number;
+  /** The emitters' streams as they stand before it; they decide which records are repeats. */
+  readonly streams: readonly StreamState[];
+  /** Where the range begins when records before the first are gone from the log. */
+  readonly first?: bigint;
+  /** What the plan noted, for a batch that is formed again: it decides, not the streams. */
+  readonly noted?: NotedRecords;
+}
+
+/** Records of a batch that are not what they look like, by offset. */
+export interface NotedRecords {
+  /** Repeats; null when the streams are to decide. */
+  readonly dropped: ReadonlySet<bigint> | null;
+  /** Their rows are refused by the ledger, which takes a row at the hold. */
+  readonly refused: ReadonlySet<bigint>;
+  /** The ledger takes no row of them at all. */
+  readonly unbooked: ReadonlySet<bigint>;
+}
 
 /** The streams that records belong to, each once: what must be loaded before a batch is formed. */
 export function streamsOf(
@@ -90,28 +111,29 @@ export function streamsOf(
  */
 export function formBatch(
   records: readonly LogRecord[],
-  repeats: Repeats,
-  logPartitions: number,
+  { logPartitions, streams: known, first: from, noted }: Forming,
 ): FormedBatch {
   const first = records[0];
   const last = records.at(-1);
   assert(first !== undefined && last !== undefined, 'a batch has records');
-  const streams = new EmitterStreams(repeats.by === 'streams' ? repeats.streams : []);
+  const streams = new EmitterStreams(known);
   const dropped: bigint[] = [];
   const kept: ClassifiedRecord[] = [];
   for (const record of records) {
     const stream = streamOf(record, logPartitions);
-    const isRepeat =
-      repeats.by === 'plan'
-        ? repeats.dropped.has(record.offset)
-        : stream !== null && !streams.accept(stream);
-    if (isRepeat) dropped.push(record.offset);
-    else kept.push(classify(record, stream));
+    const { offset } = record;
+    const wasDropped = noted?.dropped?.has(offset);
+    // A repeat moves no stream, whoever says that it is one.
+    const isNews = wasDropped !== true && (stream === null || streams.accept(stream));
+    if (wasDropped ?? !isNews) dropped.push(offset);
+    else if (noted?.unbooked.has(offset) === true) kept.push(refused(record, stream, false));
+    else if (noted?.refused.has(offset) === true) kept.push(refused(record, stream, true));
+    else kept.push(classify(record, stream, logPartitions));
   }
   const range: BatchRange = {
     topic: first.topic,
     partition: first.partition,
-    first: first.offset,
+    first: from ?? first.offset,
     last: last.offset,
   };
   const input = inputSha256(records);
@@ -122,7 +144,10 @@ export function formBatch(
     month: monthOf(first.appendedAtMs),
     records: kept,
     dropped,
+    refused: [...(noted?.refused ?? [])],
+    unbooked: [...(noted?.unbooked ?? [])],
     streams: streams.changes(),
+    lost: kept.flatMap((item) => (item.kind === 'lost' ? [item.range] : [])),
     priceIds: [...new Set(kept.flatMap(priceIdsOf))],
   };
 }
@@ -153,7 +178,7 @@ export function planBatch(
       if (isMismatch) mismatches.push(row.eventId);
     } else if (item.kind === 'rejected') {
       rejectionRows.push({ ...item.refusal, recordedAtMs: item.record.appendedAtMs });
-    } else {
+    } else if (item.kind === 'dead') {
       const { record, faultClass, error, booking } = item;
       deadLetters.push({ record, faultClass, error, booked: booking !== null });
       if (booking === null) continue;

@@ -1,4 +1,14 @@
-import type { BudgetScope, RatedHold, RatedSubject, UsageRatedV1 } from '#libs/events';
+import {
+  eventHeaders,
+  TOPICS,
+  USAGE_RATED_V1,
+  type BudgetScope,
+  type RatedHold,
+  type RatedSubject,
+  type UsageRatedV1,
+} from '#libs/events';
+import type { LogRecordInput } from '#libs/event-log/core';
+import { toRfc3339 } from '#libs/kernel';
 import type { UsageRow } from '#libs/usage/core';
 
 import type { BatchRange } from './batch-identity.js';
@@ -81,5 +91,25 @@ export function ratedMessage(
       lane: stream.lane,
       seq: contiguousSeq(stream).toString(),
     })),
+  };
+}
+
+/** The record that carries the message of a batch. */
+export function ratedRecord(rated: UsageRatedV1, nowMs: number): LogRecordInput {
+  const { batch_id: batchId, source } = rated;
+  const headers = eventHeaders({
+    id: batchId,
+    type: USAGE_RATED_V1,
+    service: 'metering',
+    time: toRfc3339(nowMs),
+    subject: batchId,
+    partitionKey: String(source.partition),
+  });
+  return {
+    topic: TOPICS.usageRated,
+    partition: source.partition,
+    key: batchId,
+    headers: { ...headers },
+    value: Buffer.from(JSON.stringify(rated)),
   };
 }

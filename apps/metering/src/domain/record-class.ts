@@ -1,4 +1,8 @@
+import { createHash } from 'node:crypto';
+
 import {
+  EMITTER_LOST_V1,
+  laneOf,
   laneTarget,
   parseEventType,
   REQUEST_COMPLETED_V1,
@@ -15,6 +19,7 @@ import {
   type CompletedAttempt,
   type RejectedRequest,
 } from './event-decoder.js';
+import { decodeLost, type EmitterRange } from './emitter-range.js';
 import type { StreamPosition } from './emitter-streams.js';
 import { RecordFault } from './field-reader.js';
 
@@ -31,6 +36,13 @@ export type ClassifiedRecord =
       readonly record: LogRecord;
       readonly stream: StreamPosition;
       readonly refusal: RejectedRequest;
+    }
+  | {
+      /** The emitter says that a range of its stream is gone. */
+      readonly kind: 'lost';
+      readonly record: LogRecord;
+      readonly stream: StreamPosition;
+      readonly range: EmitterRange;
     }
   | {
       readonly kind: 'dead';
@@ -51,13 +63,20 @@ const FUTURE_MS = 5 * 60_000;
 /** Sequences fit a signed 64-bit column. */
 const MAX_SEQUENCE = 2n ** 63n - 1n;
 
+/** The emitter that the outbox of a service is. @returns 32 hex digits */
+export function outboxEmitterId(service: string): string {
+  return createHash('sha256').update('outbox').update(service).digest('hex').slice(0, 32);
+}
+
 /**
- * The place of a record in its emitter's stream, from its headers.
+ * The place of a record in its emitter's stream, from its headers. A record out of an outbox is in
+ * the stream of that outbox, whose sequences are free of gaps per topic and partition.
  * @returns null when it has none, a malformed one, or one that belongs to another partition
  */
 export function streamOf(record: LogRecord, logPartitions: number): StreamPosition | null {
   const { ce_emitterid: emitterId, ce_lane: lane, ce_sequence: text } = record.headers;
-  if (emitterId === undefined || !/^[0-9a-f]{32}$/.test(emitterId)) return null;
+  if (emitterId === undefined) return outboxStreamOf(record, logPartitions);
+  if (!/^[0-9a-f]{32}$/.test(emitterId)) return null;
   if (lane === undefined || !/^\d{1,6}$/.test(lane)) return null;
   if (text === undefined || !/^[1-9]\d{0,18}$/.test(text)) return null;
   const target = laneTarget(Number(lane), logPartitions);
@@ -66,11 +85,28 @@ export function streamOf(record: LogRecord, logPartitions: number): StreamPositi
   return sequence > MAX_SEQUENCE ? null : { emitterId, lane: Number(lane), sequence };
 }
 
+function outboxStreamOf(record: LogRecord, logPartitions: number): StreamPosition | null {
+  const { outbox_source: service, outbox_lane: lane, outbox_seq: text } = record.headers;
+  const { topic, partition } = record;
+  if (service === undefined || lane !== String(partition)) return null;
+  if (text === undefined || !/^[1-9]\d{0,17}$/.test(text)) return null;
+  if (topic !== TOPICS.requestCompleted && topic !== TOPICS.requestRejected) return null;
+  return {
+    emitterId: outboxEmitterId(service),
+    lane: laneOf(topic, partition, logPartitions),
+    sequence: BigInt(text),
+  };
+}
+
 /**
  * Decides what a record is. Deterministic: the same record is the same for ever.
  * @param stream its place as `streamOf` found it
  */
-export function classify(record: LogRecord, stream: StreamPosition | null): ClassifiedRecord {
+export function classify(
+  record: LogRecord,
+  stream: StreamPosition | null,
+  logPartitions: number,
+): ClassifiedRecord {
   if (stream === null) {
     return dead(record, null, new RecordFault('no_stream', 'no valid emitter, lane and sequence'));
   }
@@ -81,6 +117,11 @@ export function classify(record: LogRecord, stream: StreamPosition | null): Clas
       refuseImplausible(record, attempt.occurredAtMs, 'occurred_at');
       refuseImplausible(record, attempt.admittedAtMs, 'admitted_at');
       return { kind: 'completed', record, stream, attempt };
+    }
+    if (record.topic === TOPICS.requestCompleted && type === EMITTER_LOST_V1) {
+      const { value, partition } = record;
+      const range = decodeLost(value, stream.emitterId, partition, logPartitions);
+      return { kind: 'lost', record, stream, range };
     }
     if (record.topic === TOPICS.requestRejected && type === REQUEST_REJECTED_V1) {
       const refusal = decodeRejected(record.value);
@@ -102,11 +143,25 @@ function refuseImplausible(record: LogRecord, timeMs: number, name: string): voi
   throw new RecordFault('implausible_time', `${name} is too far from the time of recording`);
 }
 
+/**
+ * A record whose row the ledger refuses.
+ * @param isBookable whether the ledger takes a row at the hold in its place
+ */
+export function refused(
+  record: LogRecord,
+  stream: StreamPosition | null,
+  isBookable: boolean,
+): ClassifiedRecord {
+  const fault = new RecordFault('row_refused', 'the ledger refuses its row');
+  const item = dead(record, stream, fault);
+  return isBookable ? item : { ...item, booking: null };
+}
+
 function dead(
   record: LogRecord,
   stream: StreamPosition | null,
   fault: RecordFault,
-): ClassifiedRecord {
+): Extract<ClassifiedRecord, { kind: 'dead' }> {
   const envelope =
     stream !== null && record.topic === TOPICS.requestCompleted
       ? decodeEnvelope(record.value)

@@ -1,18 +1,31 @@
-import { eventHeaders, TOPICS, USAGE_RATED_V1 } from '#libs/events';
+import { TOPICS } from '#libs/events';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
-import { AppError, assert, failpoint, messageOf, toRfc3339, type Clock } from '#libs/kernel';
-import type { Database, OutboxRecord, OutboxWriter, Transaction } from '#libs/platform/postgres';
+import { AppError, assert, failpoint, messageOf, type Clock } from '#libs/kernel';
+import type { Database, OutboxWriter, Transaction } from '#libs/platform/postgres';
 import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import { isSameDigest, type UsageStore } from '#libs/usage/core';
 
 import { inputSha256, type BatchRange } from '../domain/batch-identity.js';
-import { formBatch, planBatch, RATER, streamsOf, type PlannedBatch } from '../domain/plan-batch.js';
+import { resendRequest } from '../domain/emitter-range.js';
+import {
+  formBatch,
+  planBatch,
+  RATER,
+  streamsOf,
+  type NotedRecords,
+  type PlannedBatch,
+} from '../domain/plan-batch.js';
+import { ratedRecord } from '../domain/rated-message.js';
+import { BatchReport } from './batch-report.js';
+import { RollupWriter } from '../sealing/rollup-writer.js';
+import { SealQueue } from '../sealing/seal-queue.js';
 import { InsertRepair } from './insert-repair.js';
 import type { MeteringMetrics } from './metering-metrics.js';
 import type { OwnedPartition } from './owned-partition.js';
 import { PlanStore, type StoredPlan } from './plan-store.js';
 import type { PriceCopies } from './price-copies.js';
+import { isRowFault, RowFaultSearch } from './row-fault.js';
 import { StreamStore } from './stream-store.js';
 
 /** What the sink works with. */
@@ -33,6 +46,8 @@ export interface BatchSinkParts {
 const MAX_RATED_BYTES = 512 * 1024;
 /** Records differ in size: a head is cut this much shorter than the mean says. */
 const RATED_MARGIN = 0.9;
+/** New gaps of one batch that are asked for at once; a worker asks for the others. */
+const MOST_ASKED_AT_ONCE = 100;
 /** Bounds of one read while a batch is formed again. */
 const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
 
@@ -44,10 +59,21 @@ const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
 export class BatchSink {
   readonly plans = new PlanStore();
   readonly streams = new StreamStore();
+  readonly seals = new SealQueue();
+  private readonly rollup: RollupWriter;
   private readonly positions = new PartitionPositions();
   private readonly repair: InsertRepair;
+  private readonly search: RowFaultSearch;
+  private readonly report: BatchReport;
+  /** Bytes of the last message to the budgets per record, by topic: how long a batch may be. */
+  private readonly density = new Map<string, number>();
+  /** Where the next range of a partition begins when its first records are gone from the log. */
+  private readonly rangeStarts = new Map<string, { readonly at: bigint; readonly first: bigint }>();
 
   constructor(private readonly parts: BatchSinkParts) {
+    this.rollup = new RollupWriter(parts.usageStore);
+    this.report = new BatchReport(parts.metrics, parts.logger);
+    this.search = new RowFaultSearch(parts.clock);
     this.repair = new InsertRepair({
       usageStore: parts.usageStore,
       metrics: parts.metrics,
@@ -56,9 +82,18 @@ export class BatchSink {
     });
   }
 
+  /** How many records a batch of the topic can have so that its message fits; at least 1. */
+  fitting(topic: string): number {
+    const bytes = this.density.get(topic) ?? 0;
+    return bytes === 0
+      ? Infinity
+      : Math.max(1, Math.floor((MAX_RATED_BYTES * RATED_MARGIN) / bytes));
+  }
+
   /**
    * Writes one batch, unless an earlier one of the partition is unfinished or covers it. It ends
-   * before the last of the records where its message to the budgets would grow beyond 512 KiB.
+   * before the last of the records where its message to the budgets would grow beyond 512 KiB, or
+   * where the ledger refuses a row: that row is looked for by halving and parked.
    * @param records as `cutBatch` yields them, not empty
    * @returns the offset to read on from, already durable
    * @throws AppError `log.fenced` when the partition was taken over; whatever its engines throw: the
@@ -69,24 +104,15 @@ export class BatchSink {
     records: readonly LogRecord[],
     signal: AbortSignal,
   ): Promise<bigint> {
-    const plan = await this.planFitting(records, signal);
-    const { first } = plan.range;
+    const from = records[0]!.offset;
+    const plan = await this.planFitting(owned, this.search.head(owned, records), signal);
     const prepared = await this.inTransaction(owned, async (tx, nextOffset) => {
-      assert(nextOffset >= first, `offsets ${nextOffset} to ${first} would be skipped`);
-      return nextOffset === first && (await this.plans.prepare(tx, plan));
+      assert(nextOffset >= from, `offsets ${nextOffset} to ${from} would be skipped`);
+      return nextOffset === from && (await this.plans.prepare(tx, plan));
     });
     if (!prepared) return this.settleEarlier(owned, signal);
     failpoint('sink.after_plan');
-    if (plan.digest.rows > 0) {
-      try {
-        await this.repair.insert(plan, plan.batchId);
-      } catch (error) {
-        this.warn(owned, 'an insert failed; the batch is verified', error);
-        await this.repair.run(owned, plan, plan.batchId, 'us');
-      }
-    }
-    await this.commit(owned, plan);
-    return plan.range.last + 1n;
+    return this.carry(owned, plan, records, null, signal);
   }
 
   /**
@@ -95,14 +121,18 @@ export class BatchSink {
    */
   async settleEarlier(owned: OwnedPartition, signal: AbortSignal): Promise<bigint> {
     const { database } = this.parts;
-    const unfinished = await this.plans.unfinished(database, owned.topic, owned.partition);
+    const { topic, partition } = owned;
+    const unfinished = await this.plans.unfinished(database, topic, partition);
     if (unfinished !== null) await this.recover(owned, unfinished, signal);
-    const through = await this.plans.doneThrough(database, owned.topic, owned.partition);
-    return this.inTransaction(owned, async (tx, nextOffset) => {
+    const through = await this.plans.doneThrough(database, topic, partition);
+    const position = await this.inTransaction(owned, async (tx, nextOffset) => {
       if (through === null || nextOffset > through) return nextOffset;
-      await this.positions.advance(tx, owned.topic, owned.partition, owned.epoch, through + 1n);
+      await this.positions.advance(tx, topic, partition, owned.epoch, through + 1n);
       return through + 1n;
     });
+    const first = through === null ? position : through + 1n;
+    this.rangeStarts.set(keyOf(owned), { at: position, first });
+    return position;
   }
 
   /**
@@ -113,32 +143,116 @@ export class BatchSink {
     const table = stored.range.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
     const held = await this.parts.usageStore.digestOf(table, stored.batchId, [stored.month]);
     if (isSameDigest(held, stored.digest)) return;
-    const records = await this.readAgain(stored);
-    const { logPartitions, prices } = this.parts;
-    const formed = formBatch(records, { by: 'plan', dropped: stored.dropped }, logPartitions);
-    const plan = planBatch(formed, await prices.resolve(formed.priceIds, signal));
-    assert(isSameDigest(plan.digest, stored.digest), `batch ${stored.batchId} forms differently`);
+    const plan = await this.formAgain(stored, signal);
     this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
     await this.repair.run(owned, plan, stored.token, 'us');
+    await this.rollup.write(owned, plan, true);
   }
 
-  private async planFitting(
+  /**
+   * Forms a finished batch again, from the same records; its watermarks are those of no stream.
+   * @throws AppError `metering.log_rewritten`, `event_log.out_of_range`
+   */
+  async formAgain(stored: StoredPlan, signal: AbortSignal): Promise<PlannedBatch> {
+    const { logPartitions, prices } = this.parts;
+    const { noted, range } = stored;
+    const records = await this.readAgain(stored);
+    const formed = formBatch(records, { logPartitions, streams: [], first: range.first, noted });
+    const plan = planBatch(formed, await prices.resolve(formed.priceIds, signal));
+    assert(isSameDigest(plan.digest, stored.digest), `batch ${stored.batchId} forms differently`);
+    return plan;
+  }
+
+  /**
+   * Inserts a prepared batch and commits it; when the ledger refuses a row, a smaller batch in its
+   * place.
+   * @param former the latest insert that may have been begun before; null = there is none
+   */
+  private async carry(
+    owned: OwnedPartition,
+    prepared: PlannedBatch,
     records: readonly LogRecord[],
+    former: { readonly token: string; readonly begunBy: 'us' | 'another' } | null,
     signal: AbortSignal,
-  ): Promise<PlannedBatch> {
-    for (let head = records; ;) {
-      const plan = await this.plan(head, signal);
-      const bytes = plan.rated === null ? 0 : Buffer.byteLength(JSON.stringify(plan.rated));
-      if (bytes <= MAX_RATED_BYTES || head.length === 1) return plan;
-      const fitting = Math.floor((head.length * MAX_RATED_BYTES * RATED_MARGIN) / bytes);
-      head = head.slice(0, Math.max(1, fitting));
+  ): Promise<bigint> {
+    let begun = former;
+    for (let plan = prepared; ;) {
+      try {
+        if (begun === null) await this.insert(owned, plan);
+        else await this.repair.run(owned, plan, begun.token, begun.begunBy);
+      } catch (error) {
+        if (!isRowFault(error)) throw error;
+        plan = await this.narrow(owned, plan, records, error, signal);
+        begun = { token: plan.batchId, begunBy: 'us' };
+        continue;
+      }
+      await this.rollup.write(owned, plan, begun !== null);
+      await this.commit(owned, plan);
+      return plan.range.last + 1n;
     }
   }
 
-  private async plan(records: readonly LogRecord[], signal: AbortSignal): Promise<PlannedBatch> {
+  private async insert(owned: OwnedPartition, plan: PlannedBatch): Promise<void> {
+    if (plan.digest.rows === 0) return;
+    try {
+      await this.repair.insert(plan, plan.batchId);
+    } catch (error) {
+      if (isRowFault(error)) throw error;
+      this.warn(owned, 'an insert failed; the batch is verified', error);
+      await this.repair.run(owned, plan, plan.batchId, 'us');
+    }
+  }
+
+  /** Puts a smaller batch, or one with a row at the hold, in the place of a refused one. */
+  private async narrow(
+    owned: OwnedPartition,
+    plan: PlannedBatch,
+    records: readonly LogRecord[],
+    cause: unknown,
+    signal: AbortSignal,
+  ): Promise<PlannedBatch> {
+    const next = this.search.narrow(owned, plan, records, cause);
+    this.warn(owned, `the ledger refuses a row among ${records.length} records`, cause);
+    // An earlier try may have stored some of the rows.
+    await this.parts.usageStore.deleteBatch(plan.table, plan.batchId);
+    const smaller = await this.plan(next.records, plan.range.first, signal, {
+      dropped: null,
+      refused: new Set(next.refused === null ? [] : [next.refused]),
+      unbooked: new Set(next.unbooked === null ? [] : [next.unbooked]),
+    });
+    // The same records keep their batch id: only the rows under it are other ones.
+    await this.inTransaction(owned, async (tx) => {
+      await this.plans.replace(tx, plan.batchId, smaller);
+    });
+    return smaller;
+  }
+
+  private async planFitting(
+    owned: OwnedPartition,
+    records: readonly LogRecord[],
+    signal: AbortSignal,
+  ): Promise<PlannedBatch> {
+    const start = this.rangeStarts.get(keyOf(owned));
+    const first = start?.at === records[0]!.offset ? start.first : records[0]!.offset;
+    for (let head = records; ;) {
+      const plan = await this.plan(head, first, signal);
+      const bytes = plan.rated === null ? 0 : Buffer.byteLength(JSON.stringify(plan.rated));
+      this.density.set(owned.topic, bytes / head.length);
+      if (bytes <= MAX_RATED_BYTES || head.length === 1) return plan;
+      head = head.slice(0, Math.min(head.length - 1, this.fitting(owned.topic)));
+    }
+  }
+
+  private async plan(
+    records: readonly LogRecord[],
+    first: bigint,
+    signal: AbortSignal,
+    noted?: NotedRecords,
+  ): Promise<PlannedBatch> {
     const { database, logPartitions, prices } = this.parts;
     const streams = await this.streams.load(database, streamsOf(records, logPartitions));
-    const formed = formBatch(records, { by: 'streams', streams }, logPartitions);
+    const forming = { logPartitions, streams, first, ...(noted === undefined ? {} : { noted }) };
+    const formed = formBatch(records, forming);
     return planBatch(formed, await prices.resolve(formed.priceIds, signal));
   }
 
@@ -147,7 +261,8 @@ export class BatchSink {
     stored: StoredPlan,
     signal: AbortSignal,
   ): Promise<void> {
-    const plan = await this.plan(await this.readAgain(stored), signal);
+    const records = await this.readAgain(stored);
+    const plan = await this.plan(records, stored.range.first, signal, stored.noted);
     assert(plan.batchId === stored.batchId, 'the same bytes give the same batch');
     // The insert of a dead process may still be running in a server.
     await this.parts.usageStore.endInsert({ batchId: stored.batchId, token: stored.token });
@@ -157,15 +272,17 @@ export class BatchSink {
     } else {
       assert(isSameDigest(plan.digest, stored.digest), `batch ${plan.batchId} forms differently`);
     }
-    await this.repair.run(owned, plan, stored.token, 'another');
-    await this.commit(owned, plan);
+    const former = { token: stored.token, begunBy: 'another' } as const;
+    await this.carry(owned, plan, records, former, signal);
   }
 
   /** Reads exactly the range of a plan. @throws AppError `metering.log_rewritten` */
   private async readAgain(stored: StoredPlan): Promise<readonly LogRecord[]> {
     const { topic, partition, first, last } = stored.range;
     const records: LogRecord[] = [];
-    for (let from = first; from <= last;) {
+    // A range can begin with records that were gone before it was planned; the hash tells.
+    const { earliest } = await this.parts.eventLog.bounds(topic, partition);
+    for (let from = first > earliest ? first : earliest; from <= last;) {
       const read = await this.parts.eventLog.read(topic, partition, from, READ_LIMIT);
       if (read.length === 0) throw rewritten(stored.range);
       records.push(...read.filter(({ offset }) => offset <= last));
@@ -178,35 +295,26 @@ export class BatchSink {
   /** The transaction in which a batch becomes history. */
   private async commit(owned: OwnedPartition, plan: PlannedBatch): Promise<void> {
     const { topic, partition, epoch } = owned;
-    await this.inTransaction(owned, async (tx) => {
+    const { clock, outbox } = this.parts;
+    const lostCount = await this.inTransaction(owned, async (tx) => {
       const isFirst = await this.plans.finish(tx, plan.batchId);
       assert(isFirst, `batch ${plan.batchId} is finished once`);
-      await this.streams.save(tx, plan.streams);
+      const asked = await this.streams.save(tx, plan.streams, MOST_ASKED_AT_ONCE);
+      let lost = 0n;
+      for (const range of plan.lost) lost += await this.streams.closeLost(tx, range);
       await keepDeadLetters(tx, plan.deadLetters);
-      if (plan.rated !== null) await this.parts.outbox.write(tx, [this.ratedRecord(plan)]);
+      await this.seals.add(tx, plan);
+      const nowMs = clock.nowMs();
+      await outbox.write(tx, [
+        ...(plan.rated === null ? [] : [ratedRecord(plan.rated, nowMs)]),
+        ...asked.map((range) => resendRequest(range, 1, nowMs)),
+      ]);
       await this.positions.advance(tx, topic, partition, epoch, plan.range.last + 1n);
       failpoint('sink.before_commit');
+      return lost;
     });
     failpoint('sink.after_commit');
-    this.count(owned, plan);
-  }
-
-  private ratedRecord(plan: PlannedBatch): OutboxRecord {
-    const headers = eventHeaders({
-      id: plan.batchId,
-      type: USAGE_RATED_V1,
-      service: 'metering',
-      time: toRfc3339(this.parts.clock.nowMs()),
-      subject: plan.batchId,
-      partitionKey: String(plan.range.partition),
-    });
-    return {
-      topic: TOPICS.usageRated,
-      partition: plan.range.partition,
-      key: plan.batchId,
-      headers: { ...headers },
-      value: Buffer.from(JSON.stringify(plan.rated)),
-    };
+    this.report.committed(owned, plan, lostCount);
   }
 
   private inTransaction<T>(
@@ -219,29 +327,14 @@ export class BatchSink {
     );
   }
 
-  private count({ topic }: OwnedPartition, plan: PlannedBatch): void {
-    const { metrics, logger } = this.parts;
-    metrics.rows.inc({ topic }, plan.digest.rows);
-    metrics.repeats.inc({ topic }, plan.dropped.length);
-    for (const { faultClass, error, record } of plan.deadLetters) {
-      metrics.deadLetters.inc({ topic, class: faultClass });
-      const offset = record.offset.toString();
-      logger.error({ topic, offset, class: faultClass, error }, 'a record was parked');
-    }
-    for (const eventId of plan.mismatches) {
-      metrics.costMismatches.inc();
-      logger.error({ eventId }, 'the proxy stated another cost; ours stands');
-    }
-    for (const { before, after } of plan.streams) {
-      const opened = after.gaps.filter(({ fromSeq }) => fromSeq > before.highSeq);
-      if (opened.length > 0) metrics.gaps.inc(opened.length);
-    }
-  }
-
   private warn({ topic, partition }: OwnedPartition, message: string, error: unknown): void {
     const reason = error === null ? undefined : messageOf(error);
     this.parts.logger.warn({ topic, partition, reason }, message);
   }
+}
+
+function keyOf({ topic, partition }: OwnedPartition): string {
+  return `${topic}/${partition}`;
 }
 
 function rewritten({ topic, partition, first, last }: BatchRange): AppError {

@@ -8,6 +8,7 @@ import type { PlannedBatch } from '../domain/plan-batch.js';
 import { repairFor } from '../domain/verification.js';
 import type { MeteringMetrics } from './metering-metrics.js';
 import type { OwnedPartition } from './owned-partition.js';
+import { isRowFault } from './row-fault.js';
 
 /** What the repair works with. */
 export interface InsertRepairParts {
@@ -47,7 +48,8 @@ export class InsertRepair {
    * @param begunBy `another`: an owner that only seems dead may still insert under the token. If no
    *   row is there, that token is used first, so that the store drops the late insert; it may have
    *   been used up without leaving rows, hence the next round looks again.
-   * @throws AppError `metering.insert_unverified` when they do not agree after some rounds
+   * @throws AppError `metering.insert_unverified` when they do not agree after some rounds,
+   *   `clickhouse.failed` when a row is refused for its content
    */
   async run(
     owned: OwnedPartition,
@@ -78,6 +80,7 @@ export class InsertRepair {
         const some = missing.some === undefined ? undefined : new Set(missing.some);
         await this.insert(plan, token, some);
       } catch (error) {
+        if (isRowFault(error)) throw error;
         // The next round looks what became of it.
         failure = error;
       }

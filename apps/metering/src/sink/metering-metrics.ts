@@ -11,6 +11,14 @@ export class MeteringMetrics {
   readonly costMismatches: Counter;
   /** Gaps opened in emitters' streams. */
   readonly gaps: Counter;
+  /** Gaps open now, as last counted. */
+  readonly openGaps: Gauge;
+  /** Ranges asked for more than once, each time. */
+  readonly resendsRepeated: Counter;
+  /** Records that their emitter gave up as lost; an alarm. */
+  readonly recordsLost: Counter;
+  /** Parked records of attempts of which not even the hold is known; an alarm. */
+  readonly unknownHolds: Counter;
   /** Batches whose rows had to be looked at in the store, by what was needed. */
   readonly repairs: Counter<'repair'>;
   /** 1 while a partition cannot go on; an alarm. */
@@ -45,6 +53,26 @@ export class MeteringMetrics {
     this.gaps = new Counter({
       name: 'metering_gaps_total',
       help: 'Gaps opened in the streams of emitters.',
+      registers,
+    });
+    this.openGaps = new Gauge({
+      name: 'metering_gaps_open',
+      help: 'Gaps in the streams of emitters that are not closed.',
+      registers,
+    });
+    this.resendsRepeated = new Counter({
+      name: 'metering_resends_repeated_total',
+      help: 'Ranges that an emitter was asked for once more.',
+      registers,
+    });
+    this.recordsLost = new Counter({
+      name: 'metering_records_lost_total',
+      help: 'Records that their emitter gave up as lost.',
+      registers,
+    });
+    this.unknownHolds = new Counter({
+      name: 'metering_dead_letters_hold_unknown_total',
+      help: 'Parked records of attempts whose hold cannot be read; nothing is booked for them.',
       registers,
     });
     this.repairs = new Counter({

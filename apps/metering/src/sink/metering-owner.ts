@@ -1,6 +1,12 @@
 import { PartitionOwner, type EventLog, type PartitionBounds } from '#libs/event-log/core';
-import { AppError } from '#libs/kernel';
-import { PartitionPositions, type Database } from '#libs/platform/postgres';
+import { AppError, type Clock } from '#libs/kernel';
+import { PartitionPositions, type Database, type OutboxWriter } from '#libs/platform/postgres';
+import type { Logger } from '#libs/platform/telemetry';
+
+import { resendRequest } from '../domain/emitter-range.js';
+import { holesBefore } from '../domain/emitter-streams.js';
+import { streamsOf } from '../domain/plan-batch.js';
+import { streamOf } from '../domain/record-class.js';
 
 import type { BatchSink } from './batch-sink.js';
 import type { OwnedPartition } from './owned-partition.js';
@@ -8,6 +14,10 @@ import type { PartitionHealth } from './partition-health.js';
 
 /** Finished batches younger than this are verified once after a start, seconds. */
 const VERIFY_SECONDS = 600;
+/** What is read of a partition that lost records, to see whose they were. */
+const PEEK = { maxRecords: 5_000, maxBytes: 8 * 1024 * 1024 };
+/** Pause between two questions for what one partition lost, milliseconds. */
+const ASK_EVERY_MS = 600_000;
 
 /** What the owner works with. */
 export interface MeteringOwnerParts {
@@ -15,6 +25,11 @@ export interface MeteringOwnerParts {
   readonly eventLog: EventLog;
   readonly sink: BatchSink;
   readonly health: PartitionHealth;
+  readonly outbox: OutboxWriter;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** `LOG_PARTITIONS`. */
+  readonly logPartitions: number;
 }
 
 /**
@@ -24,6 +39,8 @@ export interface MeteringOwnerParts {
 export class MeteringOwner extends PartitionOwner {
   private readonly positions = new PartitionPositions();
   private readonly verified = new Set<string>();
+  /** When the emitters of a partition that lost records were asked last, monotonic. */
+  private readonly askedAtMs = new Map<string, number>();
   private readonly stopping = new AbortController();
 
   constructor(private readonly parts: MeteringOwnerParts) {
@@ -58,23 +75,54 @@ export class MeteringOwner extends PartitionOwner {
     const { database, sink } = this.parts;
     const recent = await sink.plans.recentlyDone(database, topic, partition, VERIFY_SECONDS);
     for (const plan of recent) await sink.verifyDone(owned, plan, this.stopping.signal);
+    await sink.seals.reopen(database, topic, partition, VERIFY_SECONDS);
     this.verified.add(key);
   }
 
   /** Never jumps: records that the log no longer has, or lost, are a case for people. */
-  private async refuseHole(
-    { topic, partition }: OwnedPartition,
-    nextOffset: bigint,
-  ): Promise<void> {
+  private async refuseHole(owned: OwnedPartition, nextOffset: bigint): Promise<void> {
+    const { topic, partition } = owned;
     const bounds = await this.parts.eventLog.bounds(topic, partition);
     if (nextOffset >= bounds.earliest && nextOffset <= bounds.next) return;
+    const isExpired = nextOffset < bounds.earliest;
+    if (isExpired) await this.askForExpired(owned, bounds.earliest);
     throw new AppError({
-      code: nextOffset < bounds.earliest ? 'metering.log_expired' : 'metering.log_truncated',
+      code: isExpired ? 'metering.log_expired' : 'metering.log_truncated',
       kind: 'internal',
       publicMessage: 'internal error',
       internalMessage:
         `${topic}/${partition} holds offsets ${bounds.earliest} to ${bounds.next}, ` +
         `but ${nextOffset} is to be read next`,
     });
+  }
+
+  /**
+   * Asks the emitters for what is between their streams and the first records that are left: they
+   * keep it for a day only, and the partition may wait longer for people.
+   */
+  private async askForExpired(owned: OwnedPartition, earliest: bigint): Promise<void> {
+    const { topic, partition } = owned;
+    const { database, eventLog, sink, outbox, clock, logger, logPartitions } = this.parts;
+    const key = `${topic}/${partition}`;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - (this.askedAtMs.get(key) ?? -Infinity) < ASK_EVERY_MS) return;
+    const records = await eventLog.read(topic, partition, earliest, PEEK);
+    const known = await sink.streams.load(database, streamsOf(records, logPartitions));
+    const positions = records.map((record) => streamOf(record, logPartitions));
+    const holes = holesBefore(
+      known,
+      positions.filter((position) => position !== null),
+    );
+    await database.transaction((tx) =>
+      outbox.write(
+        tx,
+        holes.map((hole) => resendRequest(hole, 1, clock.nowMs())),
+      ),
+    );
+    this.askedAtMs.set(key, nowMs);
+    logger.error(
+      { topic, partition, ranges: holes.length },
+      'unread records are gone from the log',
+    );
   }
 }

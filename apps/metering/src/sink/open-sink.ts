@@ -25,6 +25,8 @@ export interface SinkParts {
   /** The ledger, already at its schema. */
   readonly usageStore: UsageStore;
   readonly prices: PriceSource;
+  /** How long an unknown price is waited for, milliseconds. @default 30000 */
+  readonly priceWaitMs?: number;
 }
 
 /** The way from the log to the ledger, without any framework around it. */
@@ -50,7 +52,7 @@ export function openSink(parts: SinkParts): UsageSink {
   const metrics = new MeteringMetrics(parts.metrics);
   const health = new PartitionHealth(metrics, clock);
   const outbox = new OutboxWriter();
-  const prices = new PriceCopies(database, parts.prices, clock);
+  const prices = new PriceCopies(database, parts.prices, clock, parts.priceWaitMs);
   const sink = new BatchSink({
     database,
     eventLog,
@@ -62,8 +64,17 @@ export function openSink(parts: SinkParts): UsageSink {
     metrics,
     logPartitions,
   });
-  const owner = new MeteringOwner({ database, eventLog, sink, health });
-  const consume = { sink, health, metrics };
+  const owner = new MeteringOwner({
+    database,
+    eventLog,
+    sink,
+    health,
+    outbox,
+    clock,
+    logger,
+    logPartitions,
+  });
+  const consume = { sink, health, metrics, clock };
   return {
     owner,
     sink,

@@ -1,16 +1,17 @@
-import { formatUsd, parseUsd } from '#libs/kernel';
+import { assert, formatUsd, parseUsd } from '#libs/kernel';
 import type { Queryable, Transaction } from '#libs/platform/postgres';
 import type { BatchDigest } from '#libs/usage/core';
 
 import type { BatchRange } from '../domain/batch-identity.js';
-import { RATER, type PlannedBatch } from '../domain/plan-batch.js';
+import { RATER, type NotedRecords, type PlannedBatch } from '../domain/plan-batch.js';
 
 /** The durable description of a batch. */
 export interface StoredPlan {
   readonly batchId: string;
   readonly range: BatchRange;
   readonly inputSha256: Buffer;
-  readonly dropped: ReadonlySet<bigint>;
+  /** What the batch noted of its records. */
+  readonly noted: NotedRecords;
   readonly rater: number;
   readonly month: number;
   readonly digest: BatchDigest;
@@ -28,6 +29,8 @@ interface PlanRow extends Record<string, unknown> {
   readonly row_count: number;
   readonly input_sha256: Buffer;
   readonly dropped: readonly (bigint | string)[];
+  readonly refused: readonly (bigint | string)[];
+  readonly unbooked: readonly (bigint | string)[];
   readonly rater: number;
   readonly month: number;
   readonly cost_usd: string;
@@ -47,7 +50,11 @@ function fromRow(row: PlanRow): StoredPlan {
       last: row.last_offset,
     },
     inputSha256: row.input_sha256,
-    dropped: new Set(row.dropped.map((offset) => BigInt(offset))),
+    noted: {
+      dropped: offsets(row.dropped),
+      refused: offsets(row.refused),
+      unbooked: offsets(row.unbooked),
+    },
     rater: row.rater,
     month: row.month,
     digest: {
@@ -61,6 +68,10 @@ function fromRow(row: PlanRow): StoredPlan {
   };
 }
 
+function offsets(values: readonly (bigint | string)[]): ReadonlySet<bigint> {
+  return new Set(values.map((value) => BigInt(value)));
+}
+
 /** Batch plans in `metering.sink_plan`. Writes run in a transaction that has asserted its epoch. */
 export class PlanStore {
   /**
@@ -71,8 +82,10 @@ export class PlanStore {
     const { range, digest } = plan;
     const { rowCount } = await tx.query(
       `INSERT INTO sink_plan (batch_id, topic, partition, first_offset, last_offset, row_count,
-         input_sha256, dropped, rater, month, cost_usd, charge_usd, xor64, token, state)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint[], $9, $10, $11, $12, $13, $1, 'PREPARED')
+         input_sha256, dropped, rater, month, cost_usd, charge_usd, xor64, token, state,
+         refused, unbooked)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint[], $9, $10, $11, $12, $13, $1, 'PREPARED',
+         $14::bigint[], $15::bigint[])
        ON CONFLICT DO NOTHING`,
       [
         plan.batchId,
@@ -88,9 +101,21 @@ export class PlanStore {
         formatUsd(digest.costPicoUsd),
         formatUsd(digest.chargePicoUsd),
         digest.xor64.toString(),
+        plan.refused.map(String),
+        plan.unbooked.map(String),
       ],
     );
     return rowCount === 1;
+  }
+
+  /** Puts another plan in the place of a prepared one whose insert took no row; both begin alike. */
+  async replace(tx: Transaction, replaced: string, plan: PlannedBatch): Promise<void> {
+    const { rowCount } = await tx.query(
+      `DELETE FROM sink_plan WHERE batch_id = $1 AND state = 'PREPARED'`,
+      [replaced],
+    );
+    assert(rowCount === 1, `plan ${replaced} is prepared`);
+    assert(await this.prepare(tx, plan), `plan ${plan.batchId} takes its place`);
   }
 
   /** Notes the token of an insert about to be begun, so that a successor uses another. */
@@ -142,6 +167,23 @@ export class PlanStore {
       [topic, partition],
     );
     return rows[0]?.last ?? null;
+  }
+
+  /** Finished plans of a partition that reach beyond an offset, oldest first. */
+  async doneFrom(
+    db: Queryable,
+    topic: string,
+    partition: number,
+    fromOffset: bigint,
+    most: number,
+  ): Promise<readonly StoredPlan[]> {
+    const { rows } = await db.query<PlanRow>(
+      `SELECT * FROM sink_plan
+       WHERE topic = $1 AND partition = $2 AND state = 'DONE' AND last_offset >= $3
+       ORDER BY first_offset LIMIT $4`,
+      [topic, partition, fromOffset, most],
+    );
+    return rows.map(fromRow);
   }
 
   /** Plans of a partition that were finished within the last `seconds`, oldest first. */

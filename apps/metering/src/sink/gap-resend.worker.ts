@@ -1,0 +1,71 @@
+import { delay, messageOf, type Clock } from '#libs/kernel';
+import type { Database, OutboxWriter } from '#libs/platform/postgres';
+import type { Logger } from '#libs/platform/telemetry';
+
+import { resendRequest } from '../domain/emitter-range.js';
+import type { MeteringMetrics } from './metering-metrics.js';
+import type { StreamStore } from './stream-store.js';
+
+/** What the worker works with. */
+export interface GapResendParts {
+  readonly database: Database;
+  readonly outbox: OutboxWriter;
+  readonly streams: StreamStore;
+  readonly clock: Clock;
+  readonly metrics: MeteringMetrics;
+  readonly logger: Logger;
+  /** Pause between two looks, milliseconds. @default 5000 */
+  readonly everyMs?: number;
+}
+
+/** Ranges asked for per look: at most so many messages every 5 s, whatever is open. */
+const MOST_PER_LOOK = 100;
+
+/**
+ * Asks for gaps that stay open, again and again with growing pauses, until they are filled or given
+ * up as lost. Looks at what is open now, so nothing depends on an earlier message having arrived.
+ */
+export class GapResendWorker {
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+
+  constructor(private readonly parts: GapResendParts) {}
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  /** Asks for what is due. @returns how many ranges */
+  async look(): Promise<number> {
+    const { database, outbox, streams, clock, metrics } = this.parts;
+    const due = await database.transaction(async (tx) => {
+      const ranges = await streams.takeDue(tx, MOST_PER_LOOK);
+      const nowMs = clock.nowMs();
+      await outbox.write(
+        tx,
+        ranges.map((range) => resendRequest(range, range.asks, nowMs)),
+      );
+      return ranges;
+    });
+    metrics.resendsRepeated.inc(due.filter(({ asks }) => asks > 1).length);
+    metrics.openGaps.set(await streams.openCount(database));
+    return due.length;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      try {
+        await this.look();
+      } catch (error) {
+        // The same gaps are found at the next look.
+        this.parts.logger.warn({ reason: messageOf(error) }, 'gaps could not be asked for');
+      }
+      await delay(this.parts.everyMs ?? 5_000, this.stopping.signal);
+    }
+  }
+}
