@@ -5,13 +5,18 @@ import { TOPICS } from '#libs/events';
 import { OutboxRelay } from '#libs/platform/postgres';
 import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
-import { METERING_PROGRESS_METHODS } from '#libs/usage/core';
+import {
+  METERING_PROGRESS_METHODS,
+  RATED_REPLAY_METHODS,
+  RATED_REPLAY_SERVICE,
+} from '#libs/usage/core';
 
 import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
 import { GapResendWorker } from './sink/gap-resend.worker.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
+import { LogRatedReplay } from './sink/log-rated-replay.js';
 import { MeteringOwner } from './sink/metering-owner.js';
 import { openSink } from './sink/open-sink.js';
 import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
@@ -61,6 +66,8 @@ function providersOf(options: MeteringOptions): Provider[] {
     logPartitions,
   });
   options.host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
+  const replay = new LogRatedReplay({ database, eventLog, sink, clock, logger });
+  options.host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
   runtime.health.register('metering', async () => {
     await health.check();
     await usageStore.ping();
