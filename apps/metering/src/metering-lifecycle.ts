@@ -4,6 +4,7 @@ import type { LogRetentionWorker } from '#libs/event-log/adapters';
 import type { OutboxRelay } from '#libs/platform/postgres';
 import type { UsageStore } from '#libs/usage/core';
 
+import type { LedgerWorkers } from './sealing/ledger-workers.js';
 import type { GapResendWorker } from './sink/gap-resend.worker.js';
 import type { MeteringOwner } from './sink/metering-owner.js';
 import type { PlanRetentionWorker } from './sink/plan-retention.worker.js';
@@ -16,6 +17,7 @@ export interface MeteringLifecycleParts {
   readonly logRetention: LogRetentionWorker;
   readonly owner: MeteringOwner;
   readonly gaps: GapResendWorker;
+  readonly ledgerWorkers: LedgerWorkers;
 }
 
 /**
@@ -31,11 +33,13 @@ export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
     this.parts.retention.start();
     this.parts.logRetention.start();
     this.parts.gaps.start();
+    this.parts.ledgerWorkers.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     this.parts.owner.stop();
     await this.parts.gaps.stop();
+    await this.parts.ledgerWorkers.stop();
     await this.parts.relay.stop();
     await this.parts.retention.stop();
     await this.parts.logRetention.stop();

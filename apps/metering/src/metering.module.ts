@@ -14,6 +14,9 @@ import {
 import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
+import { LedgerWorkers } from './sealing/ledger-workers.js';
+import { SealMetrics } from './sealing/seal-metrics.js';
+import { SealWorker } from './sealing/seal.worker.js';
 import { GapResendWorker } from './sink/gap-resend.worker.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
 import { LogRatedReplay } from './sink/log-rated-replay.js';
@@ -48,6 +51,16 @@ function providersOf(options: MeteringOptions): Provider[] {
   });
   const { streams } = sink;
   const gaps = new GapResendWorker({ database, outbox, streams, clock, metrics, logger });
+  const sealer = new SealWorker({
+    database,
+    queue: sink.seals,
+    usageStore,
+    clock,
+    random: runtime.random,
+    logger,
+    metrics: new SealMetrics(runtime.metrics),
+  });
+  const ledgerWorkers = new LedgerWorkers([sealer]);
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
   const logRetention = new LogRetentionWorker({
     eventLog,
@@ -78,7 +91,15 @@ function providersOf(options: MeteringOptions): Provider[] {
     {
       provide: MeteringLifecycle,
       useFactory: () =>
-        new MeteringLifecycle({ usageStore, relay, retention, logRetention, owner, gaps }),
+        new MeteringLifecycle({
+          usageStore,
+          relay,
+          retention,
+          logRetention,
+          owner,
+          gaps,
+          ledgerWorkers,
+        }),
     },
   ];
 }

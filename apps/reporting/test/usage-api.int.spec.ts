@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 
@@ -17,7 +17,7 @@ import { LocalRpc, rpcService } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
 import { openChdbDatabase } from '#libs/testing';
 import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
-import { SAMPLE_TIME_MS, sampleUsageRow } from '#libs/usage/contract';
+import { SAMPLE_TIME_MS, sampleUsageRow, storeBatch } from '#libs/usage/contract';
 import {
   METERING_PROGRESS_METHODS,
   METERING_PROGRESS_SERVICE,
@@ -129,8 +129,7 @@ beforeAll(async () => {
   rpc.expose(rpcService<KeyDirectory>(KEY_DIRECTORY_SERVICE, keys, KEY_DIRECTORY_METHODS));
   rpc.expose(rpcService(METERING_PROGRESS_SERVICE, progress, METERING_PROGRESS_METHODS));
   await store.migrate();
-  const batchId = createHash('sha256').update('rows').digest('hex');
-  await store.insertUsage({ batchId, token: batchId }, rows);
+  await storeBatch(store, rows);
   const app = await createHttpApp(
     ReportingModule.register({
       runtime,

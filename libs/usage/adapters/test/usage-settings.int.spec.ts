@@ -3,9 +3,21 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { ClickHouseSession } from '#libs/platform/clickhouse';
 import { openChdbDatabase } from '#libs/testing';
 import { ClickHouseUsageStore } from '#libs/usage/adapters';
-import { sampleRejectionRow, sampleUsageRow } from '#libs/usage/contract';
+import {
+  SAMPLE_MONTH,
+  SAMPLE_TIME_MS,
+  sampleRejectionRow,
+  sampleSeal,
+  sampleUsageRow,
+} from '#libs/usage/contract';
+import { cellsOf } from '#libs/usage/core';
 
-import { fromRejectionRow, fromUsageRow } from '../src/clickhouse/usage-row.mapping.js';
+import {
+  fromBatchSeal,
+  fromRejectionRow,
+  fromRollupCell,
+  fromUsageRow,
+} from '../src/clickhouse/usage-row.mapping.js';
 
 const { engine, drop } = openChdbDatabase();
 const store = new ClickHouseUsageStore(engine);
@@ -30,6 +42,10 @@ test('a table that differs from what the sink rests on is refused with every dif
     name: 'test.alter',
     sql: 'ALTER TABLE raw_rejection_v1 RESET SETTING non_replicated_deduplication_window',
   });
+  await session.run({
+    name: 'test.alter',
+    sql: 'ALTER TABLE batch_seal MODIFY SETTING fsync_part_directory = 0',
+  });
   await expect(store.migrate()).rejects.toMatchObject({
     code: 'usage.settings',
     details: {
@@ -46,6 +62,7 @@ test('a table that differs from what the sink rests on is refused with every dif
           required: '10000',
           actual: null,
         },
+        { table: 'batch_seal', setting: 'fsync_part_directory', required: '1', actual: '0' },
       ],
     },
   });
@@ -55,6 +72,8 @@ test('every column of the ledger is written by name, none by a default', async (
   const written = {
     raw_usage_v1: Object.keys(fromUsageRow('b', sampleUsageRow())),
     raw_rejection_v1: Object.keys(fromRejectionRow('b', sampleRejectionRow())),
+    rollup_hour: Object.keys(fromRollupCell('b', SAMPLE_MONTH, cellsOf([sampleUsageRow()])[0]!)),
+    batch_seal: Object.keys(fromBatchSeal(sampleSeal('b', [sampleUsageRow()]), SAMPLE_TIME_MS)),
   };
   for (const [table, columns] of Object.entries(written)) {
     const found = await session.rows<{ name: string }>(

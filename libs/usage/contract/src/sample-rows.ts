@@ -1,7 +1,17 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 
 import { picoUsd } from '#libs/kernel';
-import type { RejectionRow, UsageFilter, UsageRow } from '#libs/usage/core';
+import {
+  cellsOf,
+  digestOfUsage,
+  hoursOf,
+  monthOf,
+  type BatchSeal,
+  type RejectionRow,
+  type UsageFilter,
+  type UsageRow,
+  type UsageStore,
+} from '#libs/usage/core';
 
 /** When sample rows are recorded unless they say otherwise: 2026-11-20T10:00:00Z, milliseconds UTC. */
 export const SAMPLE_TIME_MS = Date.UTC(2026, 10, 20, 10);
@@ -89,4 +99,21 @@ export function sampleFilter(changes: Partial<UsageFilter> = {}): UsageFilter {
     providers: [],
     ...changes,
   };
+}
+
+/** The seal of a batch of attempts. @param rows not empty, recorded in one month */
+export function sampleSeal(batchId: string, rows: readonly UsageRow[]): BatchSeal {
+  const { xor64: _xor, ...sums } = digestOfUsage(rows);
+  const month = monthOf(rows[0]!.recordedAtMs);
+  return { batchId, topic: 'request.completed', partition: 0, month, ...sums, ...hoursOf(rows) };
+}
+
+/** Stores rows, which were recorded in one month, as one batch with rollup and seal. @returns its id */
+export async function storeBatch(store: UsageStore, rows: readonly UsageRow[]): Promise<string> {
+  const batchId = createHash('sha256').update(randomUUID()).digest('hex');
+  await store.insertUsage({ batchId, token: batchId }, rows);
+  const month = monthOf(rows[0]!.recordedAtMs);
+  await store.insertCells({ batchId, token: `${batchId}:roll` }, month, cellsOf(rows));
+  await store.insertSeals([sampleSeal(batchId, rows)], SAMPLE_TIME_MS);
+  return batchId;
 }

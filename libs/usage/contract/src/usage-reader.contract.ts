@@ -1,11 +1,11 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { picoUsd } from '#libs/kernel';
 import type { AttemptCursor, UsageReader, UsageRow, UsageStore } from '#libs/usage/core';
 
-import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow } from './sample-rows.js';
+import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from './sample-rows.js';
 import type { UsageHarness } from './usage-harness.js';
 
 const HOUR_MS = 3_600_000;
@@ -28,9 +28,8 @@ export function usageReaderContract(name: string, open: () => Promise<UsageHarne
     /** Rows of an organisation of their own, so that tests do not see each other's. */
     async function given(changes: readonly Partial<UsageRow>[]): Promise<string> {
       const orgId = randomUUID();
-      const batchId = createHash('sha256').update(orgId).digest('hex');
-      await store.insertUsage(
-        { batchId, token: batchId },
+      await storeBatch(
+        store,
         changes.map((change) => sampleUsageRow({ orgId, ...change })),
       );
       return orgId;
@@ -207,8 +206,7 @@ export function usageReaderContract(name: string, open: () => Promise<UsageHarne
         priceState: 'ceiling',
         latencyMs: 0,
       });
-      const batchId = createHash('sha256').update(row.orgId).digest('hex');
-      await store.insertUsage({ batchId, token: batchId }, [row]);
+      await storeBatch(store, [row]);
       const found = await reader.attempts(sampleFilter({ orgId: row.orgId }), null, 10);
       expect(found).toHaveLength(1);
       expect(row).toMatchObject(found[0]!);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { picoUsd, ZERO_PICO_USD } from '#libs/kernel';
 import {
+  cellsOf,
   digestOfRejections,
   digestOfUsage,
   type BatchKey,
@@ -17,6 +18,7 @@ import {
   SAMPLE_TIME_MS,
   sampleFilter,
   sampleRejectionRow,
+  sampleSeal,
   sampleUsageRow,
 } from './sample-rows.js';
 import type { UsageHarness } from './usage-harness.js';
@@ -43,6 +45,10 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       reader = harness.openReader();
     });
     afterAll(() => harness.close());
+
+    async function seal(key: BatchKey, rows: readonly UsageRow[]): Promise<void> {
+      await store.insertSeals([sampleSeal(key.batchId, rows)], SAMPLE_TIME_MS);
+    }
 
     test('migrating twice changes nothing and the settings check passes', async () => {
       const { key, rows } = batch(3);
@@ -136,6 +142,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       const { key, rows } = batch(4);
       await harness.disturbSessions();
       await store.insertUsage(key, rows);
+      await seal(key, rows);
       await harness.disturbSessions();
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(digestOfUsage(rows));
       const found = await reader.attempts(keyFilter(rows), null, 10);
@@ -153,6 +160,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(NOTHING);
       await store.insertUsage({ ...key, token: `${key.batchId}:r1` }, rows);
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(digestOfUsage(rows));
+      await seal(key, rows);
       expect(await reader.attempts(keyFilter(rows), null, 100)).toHaveLength(10);
     });
 
@@ -196,6 +204,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
         }),
       ];
       await store.insertUsage(key, rows);
+      await seal(key, rows);
       expect(await store.digestOf('usage', key.batchId, MONTHS)).toEqual(digestOfUsage(rows));
       expect(await store.eventIdsOf('usage', key.batchId, MONTHS)).toEqual(
         expect.arrayContaining(rows.map((row) => row.eventId)),
@@ -214,6 +223,7 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       const text = `a'b"c\\d\ne\tf; DROP TABLE raw_usage_v1 -- é 漢 \u0001 {x:String}`;
       const rows = [sampleUsageRow({ userId: text, model: text, rawUsage: text, flags: [text] })];
       await store.insertUsage(key, rows);
+      await seal(key, rows);
       const found = await reader.attempts(
         sampleFilter({ userIds: [text], models: [text] }),
         null,
@@ -243,11 +253,37 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       }
     });
 
-    test('a reader sees rows as soon as the insert is answered', async () => {
+    test('a reader sees rows as soon as their batch is sealed, and not before', async () => {
       const { key, rows } = batch(3);
-      expect(await reader.attempts(keyFilter(rows), null, 10)).toEqual([]);
       await store.insertUsage(key, rows);
+      await store.insertCells(
+        { ...key, token: `${key.batchId}:roll` },
+        SAMPLE_MONTH,
+        cellsOf(rows),
+      );
+      const question = { ...keyFilter(rows), bucket: 'none', groupBy: [], maxRows: 1 } as const;
+      expect(await reader.attempts(keyFilter(rows), null, 10)).toEqual([]);
+      expect(await reader.sums(question)).toEqual([]);
+      await seal(key, rows);
       expect(await reader.attempts(keyFilter(rows), null, 10)).toHaveLength(3);
+      expect((await reader.sums(question))[0]?.requests).toBe(3);
+    });
+
+    test('a rollup written again and a seal written again change no figure', async () => {
+      const { key, rows } = batch(4);
+      await store.insertUsage(key, rows);
+      for (const token of ['roll', 'roll', 'roll:2']) {
+        const again = { ...key, token: `${key.batchId}:${token}` };
+        await store.insertCells(again, SAMPLE_MONTH, cellsOf(rows));
+      }
+      await seal(key, rows);
+      await seal(key, rows);
+      const question = { ...keyFilter(rows), bucket: 'hour', groupBy: [], maxRows: 9 } as const;
+      const figures = await reader.sums(question);
+      expect(figures).toHaveLength(1);
+      expect(figures[0]).toMatchObject({ requests: 4, chargePicoUsd: 4n * 30_000_000n });
+      await store.deleteBatch('usage', key.batchId);
+      expect(await reader.sums(question)).toEqual([]);
     });
 
     test('ending an insert that is over changes nothing', async () => {

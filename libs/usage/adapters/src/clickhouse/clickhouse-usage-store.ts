@@ -137,6 +137,15 @@ export class ClickHouseUsageStore extends UsageStore {
 
   /** The engine waits for the mutation, because `lightweight_deletes_sync` is among the settings. */
   async deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
+    if (table === 'usage') {
+      await this.session.run(
+        {
+          name: 'usage.delete_cells',
+          sql: 'DELETE FROM rollup_hour WHERE batch_id = {batchId:String}',
+        },
+        { batchId },
+      );
+    }
     await this.session.run(
       {
         name: 'usage.delete_batch',

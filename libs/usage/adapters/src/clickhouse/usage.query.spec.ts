@@ -33,7 +33,9 @@ const NARROW: UsageFilter = {
 const whole: UsageQuestion = { ...EVERYTHING, bucket: 'none', groupBy: [], maxRows: 10_000 };
 
 const cases: readonly (readonly [string, BoundQuery])[] = [
-  ['sums-whole', sumsQuery(whole)],
+  ['sums-within-an-hour', sumsQuery(whole)],
+  ['sums-of-whole-hours', sumsQuery({ ...whole, startMs: 3_600_000, endMs: 10_800_000 })],
+  ['sums-with-both-edges', sumsQuery({ ...whole, startMs: 1_000, endMs: 10_800_001 })],
   ['sums-by-day', sumsQuery({ ...whole, bucket: 'day' })],
   [
     'sums-by-hour-team-model-filtered',

@@ -75,7 +75,7 @@ export abstract class UsageStore {
     batchId: string,
     months: readonly number[],
   ): Promise<readonly string[]>;
-  /** Removes every row of a batch; resolves when reads no longer see them. */
+  /** Removes every row of a batch and its rollup; resolves when reads no longer see them. */
   abstract deleteBatch(table: LedgerTable, batchId: string): Promise<void>;
   /**
    * Makes sure that no earlier insert under this token is still running anywhere, so that it cannot
