@@ -8,8 +8,8 @@ import { describeError } from './describe-error.js';
 import type { ProxyOptions } from './proxy-options.js';
 
 /**
- * Connects a proxy to the event log: topics `control` and `prices` from their end on, in a group of
- * its own, so that every process hears everything. `app.startAllMicroservices()` starts it.
+ * Connects a proxy to the event log: topics `control`, `prices` and `emitter.resend` from their end
+ * on, in a group of its own, so that every process hears everything. `app.startAllMicroservices()` starts it.
  * @returns the server; it is closed before the application closes
  */
 export function proxyConsumer(app: INestApplication, options: ProxyOptions): EventLogServer {

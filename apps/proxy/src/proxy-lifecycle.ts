@@ -55,16 +55,21 @@ export class ProxyLifecycle implements OnApplicationBootstrap, OnApplicationShut
 
   /** Ends what is in flight, publishes what is spooled, within the time for draining. */
   async onApplicationShutdown(): Promise<void> {
-    const { catalogue, relay, releaser, inFlight, clock, drainMs } = this.parts;
+    const { catalogue, relay, releaser, clock, drainMs } = this.parts;
     this.stopped.abort();
     await this.running;
     const endMs = clock.monotonicMs() + drainMs;
-    const drained = new AbortController();
-    await Promise.race([inFlight.idle(), delay(drainMs, drained.signal)]);
-    drained.abort();
+    await this.endInFlight(drainMs);
     await releaser.stop();
     await relay.stop(Math.max(0, endMs - clock.monotonicMs()));
     await catalogue.stop();
+  }
+
+  /** Waits for the answers in flight to end, for so many milliseconds at most. */
+  async endInFlight(mostMs: number): Promise<void> {
+    const ended = new AbortController();
+    await Promise.race([this.parts.inFlight.idle(), delay(mostMs, ended.signal)]);
+    ended.abort();
   }
 
   private async recover(): Promise<void> {
@@ -75,7 +80,7 @@ export class ProxyLifecycle implements OnApplicationBootstrap, OnApplicationShut
         const prices = catalogue.current()?.prices;
         if (prices !== undefined) {
           const report = await recovery.execute(prices);
-          if (report.closedAttempts + report.releasedHolds > 0) logger.warn(report, 'recovered');
+          if (Object.values(report).some((count) => count > 0)) logger.warn(report, 'recovered');
           this.recovered = true;
           return;
         }

@@ -56,6 +56,30 @@ export class ProxyConfig extends ServiceConfig {
   @IsIn(['process', 'fsync'])
   spoolAck!: 'process' | 'fsync';
 
+  @EnvInteger('SPOOL_CAP_BYTES', {
+    describe: 'unpublished bytes of the spool at which requests are refused',
+    fallback: '4294967296',
+  })
+  @Min(1_048_576)
+  @Max(2 ** 40)
+  spoolCapBytes!: number;
+
+  @EnvInteger('SPOOL_KEEP_HOURS', {
+    describe: 'how long published events are kept to be sent again',
+    fallback: '24',
+  })
+  @Min(1)
+  @Max(720)
+  spoolKeepHours!: number;
+
+  @EnvInteger('SPOOL_KEEP_BYTES', {
+    describe: 'bytes of published events above which the oldest go earlier',
+    fallback: '1073741824',
+  })
+  @Min(1_048_576)
+  @Max(2 ** 40)
+  spoolKeepBytes!: number;
+
   @EnvInteger('DRAIN_SECONDS', {
     describe: 'how long running requests may take at shutdown',
     fallback: '60',

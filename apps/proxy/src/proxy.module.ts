@@ -15,6 +15,7 @@ import { DirectHoldSource } from './admission/hold-source.js';
 import { KeyCache } from './admission/key-cache.js';
 import { AttemptSender } from './attempt/attempt-sender.js';
 import { InFlight } from './attempt/drains.js';
+import { AnswerResends } from './consumers/answer-resends.js';
 import { ApplyControl } from './consumers/apply-control.js';
 import { LatestOwner } from './consumers/latest-owner.js';
 import { ProxyConsumer } from './consumers/proxy.consumer.js';
@@ -27,7 +28,9 @@ import { ProxyMetrics } from './metrics/proxy-metrics.js';
 import { ProxyLifecycle } from './proxy-lifecycle.js';
 import type { ProxyOptions } from './proxy-options.js';
 import { RecoverSpool } from './recovery/recover-spool.use-case.js';
+import { BacklogAlarm } from './relay/backlog-alarm.js';
 import { LogEventPublisher } from './relay/log-event.publisher.js';
+import { LossReporter } from './relay/loss-reporter.js';
 
 /** The name under which budget-enforcer offers `BudgetAuthority`. */
 const BUDGET_SERVICE = 'budget';
@@ -40,6 +43,7 @@ interface ProxyParts {
   readonly handlers: DataPlaneHandlers;
   readonly catalogue: CatalogueSource;
   readonly control: ApplyControl;
+  readonly resends: AnswerResends;
   readonly owner: LatestOwner;
 }
 
@@ -53,7 +57,6 @@ function partsOf(options: ProxyOptions): ProxyParts {
   const prices = rpcClient<PriceDirectory>(rpc, PRICE_SERVICE, PRICE_DIRECTORY_METHODS);
   const authority = rpcClient<BudgetAuthority>(rpc, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS);
   const inFlight = new InFlight();
-  const metrics = new ProxyMetrics(runtime.metrics, spool, inFlight);
   const blocks = new BudgetBlocks();
   const keys = new KeyCache({
     directory,
@@ -78,10 +81,11 @@ function partsOf(options: ProxyOptions): ProxyParts {
     random,
     onError: warn('holds could not be given back yet'),
   });
+  const { relay, losses, resends } = publicationOf(options, warn);
   const lifecycle = new ProxyLifecycle({
     catalogue,
-    recovery: new RecoverSpool({ spool, authority }),
-    relay: relayOf(options, warn),
+    recovery: new RecoverSpool({ spool, authority, losses }),
+    relay,
     releaser,
     inFlight,
     clock,
@@ -89,6 +93,30 @@ function partsOf(options: ProxyOptions): ProxyParts {
     logger,
     drainMs: options.drainMs,
   });
+  const serving = { keys, catalogue, authority, releaser, inFlight, lifecycle, warn };
+  const handlers = handlersOf(options, serving);
+  const control = new ApplyControl({ keys, blocks, catalogue });
+  const owner = new LatestOwner(() => control.dropEverything());
+  registerHealth(options, lifecycle, catalogue);
+  return { lifecycle, handlers, catalogue, control, resends, owner };
+}
+
+/** What the handlers are made of beside the options. */
+interface Serving {
+  readonly keys: KeyCache;
+  readonly catalogue: CatalogueSource;
+  readonly authority: BudgetAuthority;
+  readonly releaser: HoldReleaser;
+  readonly inFlight: InFlight;
+  readonly lifecycle: ProxyLifecycle;
+  readonly warn: Warn;
+}
+
+function handlersOf(options: ProxyOptions, serving: Serving): DataPlaneHandlers {
+  const { runtime, spool, adminApiKey, publicUrl } = options;
+  const { clock, logger } = runtime;
+  const { keys, catalogue, authority, releaser, inFlight, lifecycle, warn } = serving;
+  const metrics = new ProxyMetrics(runtime.metrics, spool, inFlight);
   const sender = new AttemptSender({
     holds: new DirectHoldSource(authority, spool.emitterId, releaser),
     spool,
@@ -107,19 +135,46 @@ function partsOf(options: ProxyOptions): ProxyParts {
     metrics,
     isOpen: () => lifecycle.isOpen(),
   });
-  const { adminApiKey, publicUrl } = options;
-  const models = new ModelsHandler({ ...common, adminApiKey, publicUrl });
-  const control = new ApplyControl({ keys, blocks, catalogue });
-  const owner = new LatestOwner(() => control.dropEverything());
-  registerHealth(options, lifecycle, catalogue);
-  return { lifecycle, handlers: { chat, models }, catalogue, control, owner };
+  return { chat, models: new ModelsHandler({ ...common, adminApiKey, publicUrl }) };
 }
 
-function relayOf({ eventLog, spool, runtime }: ProxyOptions, warn: Warn): SpoolRelay {
-  const { clock, random, partitions } = runtime;
-  const publisher = new LogEventPublisher(eventLog, partitions);
+/** What carries the spool's events to the log, and answers those who miss some. */
+function publicationOf(
+  { eventLog, spool, runtime }: ProxyOptions,
+  warn: Warn,
+): {
+  readonly relay: SpoolRelay;
+  readonly losses: LossReporter;
+  readonly resends: AnswerResends;
+} {
+  const { clock, random, logger, partitions: logPartitions } = runtime;
+  const losses = new LossReporter({
+    spool,
+    logPartitions,
+    clock,
+    onLost: ({ lane, from, to }) =>
+      logger.error({ lane, from: String(from), to: String(to) }, 'events of the spool are lost'),
+  });
+  const alarm = new BacklogAlarm(spool, logger);
   const onError = warn('events could not be published yet');
-  return new SpoolRelay({ spool, publisher, clock, random, onError });
+  const relay = new SpoolRelay({
+    spool,
+    publisher: new LogEventPublisher(eventLog, logPartitions),
+    clock,
+    random,
+    onError: (error) => {
+      onError(error);
+      alarm.look();
+    },
+    onMissing: (ranges) => losses.report(ranges),
+  });
+  const resends = new AnswerResends({
+    relay,
+    emitterId: spool.emitterId,
+    lanes: 2 * logPartitions,
+    onRefused: (reason) => logger.warn(reason),
+  });
+  return { relay, losses, resends };
 }
 
 function registerHealth(
@@ -153,11 +208,12 @@ class DataPlaneRoutes implements OnModuleInit {
 }
 
 function providersOf(options: ProxyOptions): Provider[] {
-  const { lifecycle, handlers, catalogue, control, owner } = partsOf(options);
+  const { lifecycle, handlers, catalogue, control, resends, owner } = partsOf(options);
   return [
     { provide: ProxyLifecycle, useValue: lifecycle },
     { provide: CatalogueSource, useValue: catalogue },
     { provide: ApplyControl, useValue: control },
+    { provide: AnswerResends, useValue: resends },
     { provide: LatestOwner, useValue: owner },
     {
       provide: DataPlaneRoutes,

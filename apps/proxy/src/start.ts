@@ -11,13 +11,15 @@ import { Database } from '#libs/platform/postgres';
 import { HttpRpcTransport } from '#libs/platform/rpc';
 import { createRuntime, type Runtime } from '#libs/platform/telemetry';
 import { UndiciTransport } from '#libs/providers/adapters';
-import { SqliteSpool } from '#libs/spool/adapters';
+import type { SqliteSpool } from '#libs/spool/adapters';
 
+import { openProxySpool } from './open-proxy-spool.js';
 import { proxyConsumer } from './proxy-consumer.js';
 import { ProxyLifecycle } from './proxy-lifecycle.js';
 import type { ProxyOptions } from './proxy-options.js';
 import { ProxyConfig } from './proxy.config.js';
 import { ProxyModule } from './proxy.module.js';
+import { SpoolEnd } from './spool-end.js';
 
 /** Longest time a call to another service may take, milliseconds. */
 const RPC_TIMEOUT_MS = 5_000;
@@ -46,7 +48,8 @@ async function proxyProcess(
   const { logLevel, logPartitions: partitions, adminApiKey, metricsToken } = config;
   const runtime = createRuntime({ service: 'proxy', partitions, logLevel });
   const { logger } = runtime;
-  const spool = await openSpool(config, runtime);
+  const spoolEnd = new SpoolEnd(logger, (code) => process.exit(code));
+  const spool = await openSpool(config, environment, runtime, spoolEnd);
   const database = new Database({
     url: config.databaseUrl,
     schema: 'proxy',
@@ -85,7 +88,11 @@ async function proxyProcess(
     module: ProxyModule.register(options),
     operational: { serviceName: 'llm-gateway', adminApiKey, metricsToken },
     connect: (app) => proxyConsumer(app, options),
-    ready: (app) => app.get(ProxyLifecycle).ready(),
+    ready: (app) => {
+      const lifecycle = app.get(ProxyLifecycle);
+      spoolEnd.watch(lifecycle);
+      return lifecycle.ready();
+    },
     listening: (url) => {
       listeningAt = url;
     },
@@ -106,17 +113,20 @@ function peppersOf(config: ProxyConfig): Peppers {
   return peppers;
 }
 
-function openSpool(config: ProxyConfig, runtime: Runtime): Promise<SqliteSpool> {
-  const { clock, random, logger } = runtime;
-  return SqliteSpool.open({
+function openSpool(
+  config: ProxyConfig,
+  environment: Environment,
+  runtime: Runtime,
+  end: SpoolEnd,
+): Promise<SqliteSpool> {
+  return openProxySpool({
     directory: config.spoolDir,
     ack: config.spoolAck,
-    clock,
-    random,
-    logger,
-    onFatal: (error) => {
-      logger.fatal({ reason: error.message }, 'the spool ended; start again to go on');
-      process.exit(1);
-    },
+    capBytes: config.spoolCapBytes,
+    keepAckedMs: config.spoolKeepHours * 3_600_000,
+    keepAckedBytes: config.spoolKeepBytes,
+    runtime,
+    environment,
+    onFatal: end.onFatal,
   });
 }

@@ -1,11 +1,13 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { openProxySpool, SpoolEnd } from '#apps/proxy';
 import { openEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
 import type { EventLog } from '#libs/event-log/core';
 import { openJobs } from '#libs/jobs/adapters';
 import type { Jobs } from '#libs/jobs/core';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
+import { processEnvironment } from '#libs/platform/config';
 import {
   Database,
   DataDirectoryLock,
@@ -15,7 +17,7 @@ import {
 } from '#libs/platform/postgres';
 import type { Runtime } from '#libs/platform/telemetry';
 import { UndiciTransport } from '#libs/providers/adapters';
-import { SqliteSpool } from '#libs/spool/adapters';
+import type { SqliteSpool } from '#libs/spool/adapters';
 import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
@@ -40,6 +42,7 @@ export interface Engines {
   readonly usageStore: ClickHouseUsageStore;
   readonly usageReader: ClickHouseUsageReader;
   readonly spool: SqliteSpool;
+  readonly spoolEnd: SpoolEnd;
   readonly transport: UndiciTransport;
   /** Closes everything; the embedded PostgreSQL stops last. */
   close(): Promise<void>;
@@ -62,7 +65,6 @@ export async function openEngines(
     const { databaseUrl } = postgres;
     await steps.run('PostgreSQL schema', () => prepare(databaseUrl, runtime));
     const databases = openDatabases(databaseUrl, runtime);
-    const { clock, random } = runtime;
     const eventLog = openEventLog({
       service: 'standalone',
       runtime,
@@ -76,16 +78,13 @@ export async function openEngines(
     await steps.run(config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse', () =>
       usageStore.migrate(),
     );
-    const spool = await SqliteSpool.open({
+    const spoolEnd = new SpoolEnd(runtime.logger, (code) => process.exit(code));
+    const spool = await openProxySpool({
       directory: join(dataDir, 'spool'),
       ack: config.spoolAck,
-      clock,
-      random,
-      logger: runtime.logger,
-      onFatal: (error) => {
-        runtime.logger.fatal({ reason: error.message }, 'the spool ended; start again to go on');
-        process.exit(1);
-      },
+      runtime,
+      environment: processEnvironment(),
+      onFatal: spoolEnd.onFatal,
     });
     const transport = new UndiciTransport();
     const close = async (): Promise<void> => {
@@ -109,6 +108,7 @@ export async function openEngines(
       usageStore,
       usageReader,
       spool,
+      spoolEnd,
       transport,
       close,
     };

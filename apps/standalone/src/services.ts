@@ -22,6 +22,9 @@ import type { StandaloneConfig } from './standalone.config.js';
 /** How long a batch may wait for more records, milliseconds; one writer, so short batches are cheap. */
 const METERING_LINGER_MS = 100;
 
+/** How long rated batches wait behind a missing one before it is asked for, milliseconds. */
+const RATED_REPLAY_AFTER_MS = 30_000;
+
 /** What the five services are built from. */
 export interface ServicesInput {
   readonly config: StandaloneConfig;
@@ -90,7 +93,9 @@ export async function createServices(input: ServicesInput): Promise<Services> {
   const listen = async (): Promise<string> => {
     await app.init();
     await app.startAllMicroservices();
-    await app.get(ProxyLifecycle, { strict: false }).ready();
+    const lifecycle = app.get(ProxyLifecycle, { strict: false });
+    input.engines.spoolEnd.watch(lifecycle);
+    await lifecycle.ready();
     await app.listen(config.port, config.host);
     publicUrl = await app.getUrl();
     return publicUrl;
@@ -124,7 +129,12 @@ function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOption
       catalog,
       priceSheetsDir,
     },
-    budget: { ...shared, database: databases.budget, jobs },
+    budget: {
+      ...shared,
+      database: databases.budget,
+      jobs,
+      replayAfterMs: RATED_REPLAY_AFTER_MS,
+    },
     metering: {
       ...shared,
       database: databases.metering,

@@ -1,5 +1,5 @@
 import type { PlaceHoldResult } from '#libs/budgets/core';
-import { picoUsd, type Clock, type PicoUsd, type RequestId } from '#libs/kernel';
+import { failpoint, picoUsd, type Clock, type PicoUsd, type RequestId } from '#libs/kernel';
 import {
   rewriteChatRequest,
   type ChatScan,
@@ -56,13 +56,13 @@ export class AttemptSender {
   /** @returns the refusal when nothing was sent; null once the attempt is on its way */
   async send(call: ChatCall, scan: ChatScan, admission: Admission): Promise<Refusal | null> {
     const { bound } = admission;
+    failpoint('admit.before_hold');
     const needsHold = call.principal!.record.budgetIds.length > 0 && bound.totalPicoUsd > 0n;
     const held = needsHold
       ? await this.hold(call.requestId, call.principal!, bound)
       : { amountPicoUsd: bound.totalPicoUsd, hold: null };
     if ('status' in held) return held;
-    const record = this.recordOf(call, scan, admission, held);
-    const limit = limitToSend(bound, held);
+    const record = this.prepare(call, scan, admission, held);
     if (call.res.destroyed) return this.abandon(held);
     try {
       await this.parts.spool.open(record.intent());
@@ -74,8 +74,28 @@ export class AttemptSender {
       await this.closeUnsent(record);
       return null;
     }
-    this.dispatch(call, scan, record, limit);
+    let request: UpstreamRequest;
+    try {
+      failpoint('dispatch.before_sent');
+      request = requestOf(call, scan, record, limitToSend(bound, held));
+    } catch (error) {
+      await this.closeUnsent(record);
+      throw error;
+    }
+    this.dispatch(call, scan, record, request);
+    failpoint('dispatch.after_sent');
     return null;
+  }
+
+  /** @throws what prevents the record, after giving the hold back */
+  private prepare(call: ChatCall, scan: ChatScan, admission: Admission, held: Held): AttemptRecord {
+    try {
+      failpoint('admit.after_hold');
+      return this.recordOf(call, scan, admission, held);
+    } catch (error) {
+      this.abandon(held);
+      throw error;
+    }
   }
 
   private async hold(
@@ -132,23 +152,9 @@ export class AttemptSender {
     call: ChatCall,
     scan: ChatScan,
     record: AttemptRecord,
-    limit: number | null,
+    request: UpstreamRequest,
   ): void {
     const { exchange: parts, transport, clock } = this.parts;
-    const { route } = record.facts;
-    const body = rewriteChatRequest(scan, {
-      model: route.upstreamModel,
-      ...(limit === null ? {} : { outputLimit: { tokens: limit, member: route.limitMember } }),
-      injectUsage: scan.stream && route.provider.usageInStream === 'inject',
-    });
-    const request: UpstreamRequest = {
-      origin: route.origin,
-      path: route.path,
-      headers: [...route.headers, 'x-client-request-id', `${call.wireId}.${record.facts.attempt}`],
-      body,
-      headTimeoutMs: scan.stream ? IDLE_MS : PLAIN_HEAD_MS,
-      idleTimeoutMs: IDLE_MS,
-    };
     const sentAtMs = clock.monotonicMs();
     const { res, wireId, startedAtMs } = call;
     const exchange = new Exchange(parts, record, res, wireId, scan.includeUsage, startedAtMs);
@@ -191,6 +197,27 @@ export class AttemptSender {
       ),
     );
   }
+}
+
+function requestOf(
+  call: ChatCall,
+  scan: ChatScan,
+  record: AttemptRecord,
+  limit: number | null,
+): UpstreamRequest {
+  const { route, attempt } = record.facts;
+  return {
+    origin: route.origin,
+    path: route.path,
+    headers: [...route.headers, 'x-client-request-id', `${call.wireId}.${attempt}`],
+    body: rewriteChatRequest(scan, {
+      model: route.upstreamModel,
+      ...(limit === null ? {} : { outputLimit: { tokens: limit, member: route.limitMember } }),
+      injectUsage: scan.stream && route.provider.usageInStream === 'inject',
+    }),
+    headTimeoutMs: scan.stream ? IDLE_MS : PLAIN_HEAD_MS,
+    idleTimeoutMs: IDLE_MS,
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 
 import type { AttemptStatus } from '#libs/events';
-import { formatUsd, uuidHex, type Clock } from '#libs/kernel';
+import { failpoint, formatUsd, uuidHex, type Clock } from '#libs/kernel';
 import {
   ChatStreamReader,
   readChatAnswer,
@@ -12,16 +12,24 @@ import {
 } from '#libs/providers/core';
 import type { Spool } from '#libs/spool/core';
 
-import { envelopeOf, REFUSALS, sendRefusal, upstreamError, type Refusal } from '../http/refusal.js';
+import {
+  errorEventOf,
+  REFUSALS,
+  sendRefusal,
+  upstreamError,
+  type Refusal,
+} from '../http/refusal.js';
 import type { ProxyMetrics } from '../metrics/proxy-metrics.js';
 import type { AttemptEnd, AttemptRecord } from './attempt-record.js';
 import type { InFlight } from './drains.js';
+import { passedHeaders } from './passed-headers.js';
 import {
   answerToFailure,
   answerToProviderError,
   isRefusalOfRequest,
   passedRetryAfter,
 } from './provider-error.js';
+import { RecordWait } from './record-wait.js';
 import { settle, type Ending, type Figures } from './settlement.js';
 
 /** Largest plain answer kept until its record is durable, bytes. */
@@ -32,17 +40,9 @@ const TOTAL_MS = 900_000;
 const DRAIN_MS = 60_000;
 /** A mark of progress is noted after this many tokens, or this long after the one before. */
 const MARK = { tokens: 256, afterMs: 500 } as const;
-/** Headers of an answer that are passed through. */
-const PASSED_HEADERS = [
-  'openai-processing-ms',
-  'openai-version',
-  'openai-organization',
-  'request-id',
-] as const;
-
 /** What every exchange of a process shares. */
 export interface ExchangeParts {
-  readonly spool: Pick<Spool, 'append' | 'progress'>;
+  readonly spool: Pick<Spool, 'append' | 'progress' | 'health'>;
   readonly clock: Clock;
   readonly inFlight: InFlight;
   readonly metrics: ProxyMetrics;
@@ -51,7 +51,7 @@ export interface ExchangeParts {
 }
 
 /** Why we gave an attempt up ourselves. */
-type GivenUp = 'timeout' | 'client_left' | 'too_large' | 'stream_fault';
+type GivenUp = 'timeout' | 'client_left' | 'too_large' | 'stream_fault' | 'unrecordable';
 
 /**
  * One attempt in flight: takes the answer from the upstream, hands it to the client, and ends in
@@ -129,13 +129,14 @@ export class Exchange implements UpstreamHandler {
   }
 
   private onStreamData(reader: ChatStreamReader, chunk: Buffer): boolean {
+    failpoint('stream.chunk');
     const out = reader.push(chunk);
     if (reader.fault !== null) {
       this.giveUp('stream_fault');
       return true;
     }
     this.markProgress(reader);
-    if (out === null || this.hasClientLeft) return true;
+    if (out === null || this.hasClientLeft || this.res.writableEnded) return true;
     if (!this.res.headersSent) this.sendStreamHead();
     if (this.res.write(out)) return true;
     this.res.once('drain', () => this.call?.resume());
@@ -150,7 +151,7 @@ export class Exchange implements UpstreamHandler {
       'no-cache',
       'x-request-id',
       this.wireId,
-      ...this.passedHeaders(),
+      ...passedHeaders(this.headers),
     ]);
   }
 
@@ -164,6 +165,8 @@ export class Exchange implements UpstreamHandler {
     this.markedAtMs = nowMs;
     const { requestId, attempt } = this.record.facts;
     this.parts.spool.progress(requestId, attempt, tokens);
+    // Text whose end can be neither marked nor recorded would be given away.
+    if (this.parts.spool.health() === 'failed') this.giveUp('unrecordable');
   }
 
   private async finishPlain(): Promise<void> {
@@ -177,7 +180,7 @@ export class Exchange implements UpstreamHandler {
       usageDecreased: false,
       estimatedOutputTokens: () => (isSuccess ? estimateOf(body) : 0),
     });
-    if (figures === null || this.hasClientLeft) return;
+    if (figures === null || this.hasClientLeft || this.res.writableEnded) return;
     if (isSuccess) this.sendPlain(body, figures);
     else this.refuse(answerToProviderError(this.status, body, this.retryAfter()));
   }
@@ -197,10 +200,10 @@ export class Exchange implements UpstreamHandler {
       estimatedOutputTokens: () => reader.estimatedTokens(),
     });
     if (this.hasClientLeft || this.res.writableEnded) return;
-    if (figures === null) this.endStream(errorEvent(REFUSALS.meteringUnavailable));
+    if (figures === null) this.endStream(errorEventOf(REFUSALS.meteringUnavailable));
     else if (isComplete || failure === null) this.endStream(reader.tail());
     else if (!this.res.headersSent) this.refuse(this.failureAnswer(failure));
-    else this.endStream(errorEvent(this.failureAnswer(failure)));
+    else this.endStream(errorEventOf(this.failureAnswer(failure)));
   }
 
   private async finishFailed(failure: UpstreamFailure): Promise<void> {
@@ -239,13 +242,17 @@ export class Exchange implements UpstreamHandler {
       estimatedOutputTokens: seen.usageText === null ? seen.estimatedOutputTokens() : 0,
     };
     const figures = settle(record.facts.terms, ending);
+    const wait = new RecordWait(parts.spool, () => this.endWithoutRecord());
     try {
+      failpoint('outcome.before_commit');
       await parts.spool.append(record.event(this.endOf(status, answer, endedAtMs), figures));
+      failpoint('outcome.after_commit');
     } catch (error) {
       parts.onLost(error);
-      if (!this.hasClientLeft) this.refuse(REFUSALS.meteringUnavailable);
+      this.endWithoutRecord();
       return null;
     } finally {
+      wait.end();
       parts.inFlight.end();
     }
     parts.metrics.attemptEnded(
@@ -288,7 +295,7 @@ export class Exchange implements UpstreamHandler {
       formatUsd(figures.costPicoUsd),
       'x-event-id',
       uuidHex(this.record.eventId),
-      ...this.passedHeaders(),
+      ...passedHeaders(this.headers),
     ]);
     this.res.end(body);
   }
@@ -298,17 +305,15 @@ export class Exchange implements UpstreamHandler {
     this.res.end(last);
   }
 
-  private refuse(refused: Refusal): void {
-    sendRefusal(this.res, this.wireId, refused);
+  /** The answer is there and its record is not: the client must not take it for complete. */
+  private endWithoutRecord(): void {
+    if (this.hasClientLeft || this.res.writableEnded) return;
+    if (this.res.headersSent) this.endStream(errorEventOf(REFUSALS.meteringUnavailable));
+    else this.refuse(REFUSALS.meteringUnavailable);
   }
 
-  private passedHeaders(): string[] {
-    const passed: string[] = [];
-    for (const name of PASSED_HEADERS) {
-      const value = this.headers[name];
-      if (typeof value === 'string') passed.push(name, value);
-    }
-    return passed;
+  private refuse(refused: Refusal): void {
+    sendRefusal(this.res, this.wireId, refused);
   }
 
   private retryAfter(): string | null {
@@ -380,9 +385,4 @@ function errorStatus(status: number): AttemptStatus {
 function estimateOf(body: Buffer): number {
   const answer = readChatAnswer(body, { countsText: true });
   return Math.ceil((answer?.textChars ?? body.length) / 4);
-}
-
-/** @source OpenAI's clients throw on a `data:` JSON with an `error` member */
-function errorEvent(refused: Refusal): string {
-  return `data: ${envelopeOf(refused)}\n\n`;
 }

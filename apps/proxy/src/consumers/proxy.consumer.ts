@@ -5,18 +5,20 @@ import type { LogBatch } from '#libs/event-log/core';
 import { TOPICS } from '#libs/events';
 
 import { CatalogueSource } from '../admission/catalogue-source.js';
+import { AnswerResends } from './answer-resends.js';
 import { ApplyControl } from './apply-control.js';
 import { LatestOwner } from './latest-owner.js';
 
 /** Transport id of the proxy's consumption of the event log. */
 export const PROXY_LOG = Symbol('proxy event log');
 
-/** The topics `control` and `prices` as a proxy reads them: every process for itself. */
+/** The topics a proxy reads, every process for itself: `control`, `prices`, `emitter.resend`. */
 @Controller()
 export class ProxyConsumer {
   constructor(
     private readonly control: ApplyControl,
     private readonly catalogue: CatalogueSource,
+    private readonly resends: AnswerResends,
     private readonly owner: LatestOwner,
   ) {}
 
@@ -29,6 +31,12 @@ export class ProxyConsumer {
   @EventPattern(TOPICS.prices, PROXY_LOG)
   async onPrices(@Payload() batch: LogBatch): Promise<void> {
     this.catalogue.refresh();
+    this.done(batch);
+  }
+
+  @EventPattern(TOPICS.emitterResend, PROXY_LOG)
+  async onResend(@Payload() batch: LogBatch): Promise<void> {
+    for (const record of batch.records) this.resends.apply(record);
     this.done(batch);
   }
 

@@ -189,6 +189,14 @@ export function envelopeOf(refused: Refusal): string {
   return JSON.stringify({ error: { message, type, code, param }, detail: message });
 }
 
+/**
+ * The end of a stream that has begun and cannot be completed.
+ * @source OpenAI's clients throw on a `data:` JSON with an `error` member
+ */
+export function errorEventOf(refused: Refusal): string {
+  return `data: ${envelopeOf(refused)}\n\n`;
+}
+
 /** Sends a refusal. Does nothing when the head of an answer is already out. */
 export function sendRefusal(res: ServerResponse, wireId: string, refused: Refusal): void {
   if (res.headersSent || res.destroyed) return;

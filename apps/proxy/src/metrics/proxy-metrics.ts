@@ -82,6 +82,16 @@ export class ProxyMetrics {
       });
     read('spool_rows', 'Events that wait for publication', () => spool.depth().unpublishedEvents);
     read('spool_bytes', 'Size of the spool file', () => spool.depth().sizeBytes);
+    read(
+      'spool_unpublished_bytes',
+      'Bytes of events that wait for publication',
+      () => spool.depth().unpublishedBytes,
+    );
+    read(
+      'spool_cap_bytes',
+      'Unpublished bytes at which no attempt is admitted',
+      () => spool.depth().capBytes,
+    );
     read('proxy_attempts_open', 'Attempts without a durable record', () => inFlight.count());
     read('proxy_drains_open', 'Answers read on for clients that left', () => inFlight.draining());
   }

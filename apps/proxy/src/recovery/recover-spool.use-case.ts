@@ -4,6 +4,7 @@ import type { RequestId } from '#libs/kernel';
 import type { PriceIndex } from '#libs/pricing/core';
 import type { OpenAttempt, Spool, SpoolEvent } from '#libs/spool/core';
 
+import type { LossReporter } from '../relay/loss-reporter.js';
 import { atHold, byEstimate, type Figures, type Terms } from '../attempt/settlement.js';
 
 /** Output between two marks of progress, tokens: what may have been delivered after the last one. */
@@ -13,16 +14,22 @@ const TOKENS_AFTER_MARK = 256;
 export interface RecoveryReport {
   readonly closedAttempts: number;
   readonly releasedHolds: number;
+  /** Ranges of the stream that a damaged file could not give back. */
+  readonly lostRanges: number;
 }
 
 /** What recovery works on. */
 export interface RecoverSpoolParts {
-  readonly spool: Pick<Spool, 'openAttempts' | 'append' | 'knownEvents' | 'emitterId'>;
+  readonly spool: Pick<
+    Spool,
+    'openAttempts' | 'append' | 'knownEvents' | 'emitterId' | 'lostRanges'
+  >;
+  readonly losses: Pick<LossReporter, 'report'>;
   readonly authority: Pick<BudgetAuthority, 'listHolds' | 'releaseHolds'>;
 }
 
 /**
- * After a start: ends every attempt that a former process left open with a labelled record, then gives
+ * After a start: says what a damaged file has lost, ends every attempt that a former process left open with a labelled record, then gives
  * back every hold of this emitter that neither journal nor spool knows, because nothing was sent for
  * it. Nothing may be admitted meanwhile. Idempotent; safe to repeat after a failure.
  */
@@ -31,9 +38,15 @@ export class RecoverSpool {
 
   /** @param prices rates the text that was delivered before the crash */
   async execute(prices: PriceIndex): Promise<RecoveryReport> {
-    const open = await this.parts.spool.openAttempts();
-    for (const attempt of open) await this.parts.spool.append(terminalEvent(attempt, prices));
-    return { closedAttempts: open.length, releasedHolds: await this.releaseOrphans() };
+    const { spool, losses } = this.parts;
+    await losses.report(spool.lostRanges);
+    const open = await spool.openAttempts();
+    for (const attempt of open) await spool.append(terminalEvent(attempt, prices));
+    return {
+      closedAttempts: open.length,
+      releasedHolds: await this.releaseOrphans(),
+      lostRanges: spool.lostRanges.length,
+    };
   }
 
   private async releaseOrphans(): Promise<number> {

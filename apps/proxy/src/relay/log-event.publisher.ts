@@ -1,8 +1,11 @@
 import { eventHeaders, laneTarget, type EventDescription } from '#libs/events';
 import type { EventLog, LogRecordInput } from '#libs/event-log/core';
-import { EventPublisher, type SpooledEvent } from '#libs/spool/core';
+import { EventPublisher, type Publication, type SpooledEvent } from '#libs/spool/core';
 
-/** Publishes spooled events to the event log; topic and partition follow from the lane. */
+/**
+ * Publishes spooled events to the event log; topic and partition follow from the lane. Events sent once
+ * more carry the header `resend=1`.
+ */
 export class LogEventPublisher extends EventPublisher {
   constructor(
     private readonly eventLog: Pick<EventLog, 'append'>,
@@ -11,8 +14,13 @@ export class LogEventPublisher extends EventPublisher {
     super();
   }
 
-  async publish(events: readonly SpooledEvent[], emitterId: string): Promise<void> {
-    await this.eventLog.append(events.map((event) => this.recordOf(event, emitterId)));
+  async publish(
+    events: readonly SpooledEvent[],
+    emitterId: string,
+    publication: Publication,
+  ): Promise<void> {
+    const records = events.map((event) => this.recordOf(event, emitterId));
+    await this.eventLog.append(publication === 'resend' ? records.map(marked) : records);
   }
 
   private recordOf(event: SpooledEvent, emitterId: string): LogRecordInput {
@@ -34,4 +42,8 @@ export class LogEventPublisher extends EventPublisher {
       value: body,
     };
   }
+}
+
+function marked(record: LogRecordInput): LogRecordInput {
+  return { ...record, headers: { ...record.headers, resend: '1' } };
 }

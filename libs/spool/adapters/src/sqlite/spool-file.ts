@@ -2,6 +2,8 @@ import { crc32 } from 'node:zlib';
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
+import { failpoint } from '#libs/kernel';
+
 import { AttemptLedger } from './attempt-ledger.js';
 import { OTHER_LANES } from './lost-ranges.js';
 import { crcOfMeta, readAppend, readGroup, sealAppend, type PackedGroup } from './record-codec.js';
@@ -9,6 +11,8 @@ import { FILE_FORMAT } from './spool-schema.js';
 
 /** Bytes of a row beside its body, for the sums that bound the file. */
 export const ROW_OVERHEAD_BYTES = 64;
+/** Pages of the log from which on it is moved into the file, about 4 MiB. */
+const CHECKPOINT_PAGES = 1_000;
 /** Ended blocks are deleted so many at a time, in a transaction that runs anyway. */
 const BLOCKS_PER_DELETION = 16;
 
@@ -61,7 +65,25 @@ export class SpoolFile {
     this.storedAck = start.ackedPosition;
     this.unpublishedBytes = start.unpublishedBytes;
     this.lastSequences = start.lastSequences;
+    // The writer does it itself, after those who wait for the commit have been told.
+    db.exec('PRAGMA wal_autocheckpoint = 0');
     this.statements = prepareAll(db);
+  }
+
+  /** Highest sequence a lane has ever used; 0 when it has none. */
+  lastSequence(lane: number): number {
+    return lastSequenceOf(this.lastSequences, lane);
+  }
+
+  /**
+   * Moves the log into the file when it is long enough.
+   * @throws the engine's error; the log then stays as it is and everything in it counts
+   */
+  checkpointWhenDue(): void {
+    const state = this.statements.logState.get();
+    if (Number(state?.['log']) - Number(state?.['checkpointed']) < CHECKPOINT_PAGES) return;
+    failpoint('spool.checkpoint');
+    this.statements.checkpoint.get();
   }
 
   /**
@@ -83,6 +105,7 @@ export class SpoolFile {
       this.storeAppends(group, outcome);
       this.storeAcknowledged();
       if (this.ledger.deletable().length >= BLOCKS_PER_DELETION) this.deleteEnded();
+      failpoint('spool.commit');
     });
     this.apply(group, outcome);
     return this.lastPosition;
@@ -223,7 +246,9 @@ function prepareAll(
     | 'deleteBlock'
     | 'deleteMarks'
     | 'meta'
-    | 'bytesBetween',
+    | 'bytesBetween'
+    | 'logState'
+    | 'checkpoint',
     StatementSync
   >
 > {
@@ -243,5 +268,7 @@ function prepareAll(
       `SELECT coalesce(sum(length(body) + ${ROW_OVERHEAD_BYTES}), 0) AS bytes
        FROM spool WHERE pos > ? AND pos <= ?`,
     ),
+    logState: db.prepare('PRAGMA wal_checkpoint(NOOP)'),
+    checkpoint: db.prepare('PRAGMA wal_checkpoint(PASSIVE)'),
   };
 }

@@ -5,7 +5,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { AppError } from '#libs/kernel';
 
 import { crcOfRow, eventIdText, readOpens } from './record-codec.js';
-import type { OpenAttemptRow, SpooledRow } from './writer-protocol.js';
+import type { OpenAttemptRow, PublishedRows, SpooledRow } from './writer-protocol.js';
 
 /**
  * A row of `spool` with its CRC checked. Counters are plain numbers: a value beyond 2^53 makes the
@@ -49,12 +49,28 @@ export function soundRow(raw: Record<string, unknown>): ReturnType<typeof readRo
   }
 }
 
+/** What of a lane is asked for, and how far it can be answered. */
+export interface PublishedQuery {
+  readonly lane: number;
+  readonly from: number;
+  readonly to: number;
+  /** Highest sequence the lane has ever used. */
+  readonly lastSequence: number;
+  readonly ackedPosition: number;
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+}
+
 /** The reading side of the connection. Synchronous; lives in the writer thread. */
 export class SpoolReader {
   private readonly behind: StatementSync;
+  private readonly ofLane: StatementSync;
 
   constructor(private readonly db: DatabaseSync) {
     this.behind = db.prepare('SELECT * FROM spool WHERE pos > ? ORDER BY pos LIMIT ?');
+    this.ofLane = db.prepare(
+      'SELECT * FROM spool WHERE lane = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?',
+    );
   }
 
   /**
@@ -73,6 +89,39 @@ export class SpoolReader {
       rows.push(row);
     }
     return rows;
+  }
+
+  /**
+   * The first part of a range as far as it is published. A row that is gone or damaged is missing; one
+   * that still waits for its turn ends the answer.
+   */
+  published(query: PublishedQuery): PublishedRows {
+    const { lane, from, ackedPosition, maxEvents, maxBytes } = query;
+    const to = Math.min(query.to, query.lastSequence);
+    const rows: SpooledRow[] = [];
+    const missing: { from: number; to: number }[] = [];
+    let expected = from;
+    let bytes = 0;
+    let seen = 0;
+    const missUntil = (sequence: number): void => {
+      if (sequence >= expected) missing.push({ from: expected, to: sequence });
+      expected = sequence + 1;
+    };
+    for (const raw of this.ofLane.iterate(lane, from, to, maxEvents)) {
+      const sequence = raw['seq'] as number;
+      if (sequence > expected) missUntil(sequence - 1);
+      if ((raw['pos'] as number) > ackedPosition) return { rows, missing, next: null };
+      const row = soundRow(raw);
+      bytes += row?.framed.byteLength ?? 0;
+      if (rows.length > 0 && bytes > maxBytes) return { rows, missing, next: sequence };
+      if (row === null) missUntil(sequence);
+      else rows.push(row);
+      expected = sequence + 1;
+      seen += 1;
+    }
+    if (seen === maxEvents && expected <= to) return { rows, missing, next: expected };
+    missUntil(to);
+    return { rows, missing, next: null };
   }
 
   /** Those of the given attempts that stand in the journal, by number. */

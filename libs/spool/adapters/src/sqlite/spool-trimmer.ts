@@ -1,3 +1,5 @@
+import { failpoint } from '#libs/kernel';
+
 import type { SpoolFile } from './spool-file.js';
 import { occupiedBytes } from './spool-connection.js';
 
@@ -79,6 +81,7 @@ export class SpoolTrimmer {
       this.file.storeMeta(position);
       db.prepare('DELETE FROM spool WHERE pos <= ?').run(position);
       db.prepare('DELETE FROM acknowledged WHERE pos <= ?').run(position);
+      failpoint('spool.trim');
     });
     this.file.trimFloor = position;
   }

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { assert, messageOf } from '#libs/kernel';
+import { AppError, armFailpoints, assert, messageOf } from '#libs/kernel';
 
 import { ReserveFile } from './reserve-file.js';
 import { occupiedBytes } from './spool-connection.js';
@@ -31,6 +31,7 @@ assert(parentPort !== null, 'the writer runs in a thread of its own');
 const port = parentPort;
 const data = workerData as WriterData;
 const reserve = new ReserveFile(data.directory);
+if (data.faults) armFailpoints(data.faults.spec, data.faults.record);
 
 function send(message: WriterMessage): void {
   port.postMessage(message);
@@ -40,15 +41,31 @@ function commitGroup(opened: OpenedFile, packed: ArrayBuffer): void {
   try {
     send(opened.file.commit(Buffer.from(packed)));
   } catch (error) {
-    const fault = sqliteFault(error);
-    if (fault === 'damaged' || fault === 'unsafe') throw error;
-    const diskFull = fault === 'disk_full';
+    if (isFatal(error)) throw error;
+    const diskFull = sqliteFault(error) === 'disk_full';
     if (diskFull) reserve.giveUp();
     send({ kind: 'group-failed', diskFull, reason: messageOf(error) });
   }
 }
 
-function handlersOf({ file }: OpenedFile): Handlers {
+/** Whether only a new start can tell what the file holds. */
+function isFatal(error: unknown): boolean {
+  if (error instanceof AppError) return error.code.startsWith('spool.damaged');
+  const fault = sqliteFault(error);
+  return fault === 'damaged' || fault === 'unsafe';
+}
+
+/** A checkpoint that fails loses nothing: the log goes on growing, and a full volume shows in a commit. */
+function checkpoint({ file }: OpenedFile): void {
+  try {
+    file.checkpointWhenDue();
+  } catch (error) {
+    if (isFatal(error)) throw error;
+  }
+}
+
+function handlersOf(opened: OpenedFile): Handlers {
+  const { file } = opened;
   const reader = new SpoolReader(file.db);
   const trimmer = new SpoolTrimmer(file, data);
   const sizes = (): FileSizes => ({
@@ -57,6 +74,12 @@ function handlersOf({ file }: OpenedFile): Handlers {
   });
   return {
     read: ({ after, maxEvents, maxBytes }) => reader.read(after, maxEvents, maxBytes),
+    published: (range) =>
+      reader.published({
+        ...range,
+        lastSequence: file.lastSequence(range.lane),
+        ackedPosition: file.ackedPosition,
+      }),
     acknowledge: ({ position }) => {
       file.acknowledge(position);
       return sizes();
@@ -64,6 +87,7 @@ function handlersOf({ file }: OpenedFile): Handlers {
     tend: ({ nowMs }) => {
       file.settle();
       const isTrimDue = trimmer.tend(nowMs);
+      checkpoint(opened);
       return { ...sizes(), isTrimDue, hasReserve: reserve.restore() };
     },
     openAttempts: ({ numbers }) =>
@@ -84,8 +108,7 @@ function answer(handlers: Handlers, { id, name, argument }: WriterCall): void {
     send({ kind: 'answer', id, value: handler(argument) });
     if (name === 'close') port.close();
   } catch (error) {
-    const fault = sqliteFault(error);
-    if (fault === 'damaged' || fault === 'unsafe') throw error;
+    if (isFatal(error)) throw error;
     send({ kind: 'call-failed', id, error: toWireError(error) });
   }
 }
@@ -113,8 +136,12 @@ function start(): void {
   }
   const handlers = handlersOf(opened);
   port.on('message', (message: ArrayBuffer | WriterCall) => {
-    if (message instanceof ArrayBuffer) guarded(() => commitGroup(opened, message));
-    else guarded(() => answer(handlers, message));
+    if (message instanceof ArrayBuffer) {
+      guarded(() => {
+        commitGroup(opened, message);
+        checkpoint(opened);
+      });
+    } else guarded(() => answer(handlers, message));
   });
   send({ kind: 'opened', opening: { ...opened.opening, hasReserve } });
 }

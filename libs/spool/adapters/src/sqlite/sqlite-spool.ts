@@ -1,20 +1,34 @@
-import { AppError, assert, type Clock, type Random } from '#libs/kernel';
+import { join } from 'node:path';
+
+import { AppError, assert, messageOf, type Clock, type Random } from '#libs/kernel';
 import {
   Spool,
   type AttemptIntent,
+  type LaneRange,
   type LostRange,
   type OpenAttempt,
+  type PublishedPart,
+  type SpoolDepth,
   type SpoolEvent,
   type SpoolHealth,
+  type SpoolReadLimit,
   type SpooledEvent,
 } from '#libs/spool/core';
 
 import { GroupCommitter, type SpoolLogger, type SpoolMetrics } from './group-committer.js';
 import { GroupQueue, type OpenedAttempt, type TakenGroup } from './group-queue.js';
+import { LogSync } from './log-sync.js';
 import { RecentEvents } from './recent-events.js';
 import { appendBytes, checkRecord, eventIdText, openBytes, readFramed } from './record-codec.js';
 import { lastSequenceOf, ROW_OVERHEAD_BYTES } from './spool-file.js';
-import { unavailable, type FileSizes, type Opening, type SpooledRow } from './writer-protocol.js';
+import { DATABASE_FILE } from './spool-schema.js';
+import {
+  unavailable,
+  type FileSizes,
+  type Opening,
+  type SpooledRow,
+  type SpoolFaults,
+} from './writer-protocol.js';
 import { WriterThread } from './writer-thread.js';
 
 /** How a spool is opened. */
@@ -37,6 +51,8 @@ export interface SqliteSpoolOptions {
   readonly metrics?: SpoolMetrics;
   /** Told once when the writer is gone: the process should finish what is in flight and exit. */
   readonly onFatal?: (error: AppError) => void;
+  /** Failpoints of the writer thread; a test's only. */
+  readonly faults?: SpoolFaults | null;
 }
 
 /** A commit that takes longer makes the process unready, milliseconds. */
@@ -52,7 +68,6 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** The spool in an SQLite file, written by a thread of its own in groups. */
 export class SqliteSpool extends Spool {
   readonly emitterId: string;
-  /** Sequences that a damaged file could not give back at this start; they are to be reported lost. */
   readonly lostRanges: readonly LostRange[];
   private readonly attempts = new Map<string, OpenedAttempt>();
   private readonly leftOpen: readonly number[];
@@ -62,6 +77,8 @@ export class SqliteSpool extends Spool {
   private readonly capBytes: number;
   private readonly committer: GroupCommitter;
   private readonly tendTimer: NodeJS.Timeout;
+  /** Null when every commit is on disk anyway. */
+  private readonly logSync: LogSync | null;
   private lastPosition: number;
   private publishedPosition: number;
   private sizes: FileSizes;
@@ -88,6 +105,8 @@ export class SqliteSpool extends Spool {
       this.attempts.set(keyOf(requestId, attempt), { number, isDurable: true });
     }
     this.capBytes = options.capBytes ?? 4 * 2 ** 30;
+    const log = join(options.directory, `${DATABASE_FILE}-wal`);
+    this.logSync = options.ack === 'process' ? new LogSync(log) : null;
     this.tendTimer = setInterval(() => void this.tend(), TEND_MS).unref();
     this.committer = new GroupCommitter({
       queue: this.queue,
@@ -117,6 +136,7 @@ export class SqliteSpool extends Spool {
       keepAckedBytes: options.keepAckedBytes ?? 2 ** 30,
       freshEmitterId: options.random.bytes(16),
       nowMs: options.clock.nowMs(),
+      faults: options.faults ?? null,
     });
     return new SqliteSpool(options, writer, opening);
   }
@@ -203,20 +223,29 @@ export class SqliteSpool extends Spool {
     return new Set(await this.writer.call('knownEvents', { eventIds }));
   }
 
-  async unpublished(limit: {
-    readonly maxEvents: number;
-    readonly maxBytes: number;
-  }): Promise<readonly SpooledEvent[]> {
-    if (this.publishedPosition >= this.lastPosition) return [];
-    const { maxEvents, maxBytes } = limit;
-    const recent = this.recent.behind(this.publishedPosition, maxEvents, maxBytes);
+  async unpublished({ maxEvents, maxBytes }: SpoolReadLimit): Promise<readonly SpooledEvent[]> {
+    const { publishedPosition, lastPosition } = this;
+    if (publishedPosition >= lastPosition) return [];
+    await this.syncLog();
+    // What was committed while the log was synced may not be on disk yet.
+    const most = Math.min(maxEvents, lastPosition - publishedPosition);
+    const recent = this.recent.behind(publishedPosition, most, maxBytes);
     if (recent !== null) return recent;
-    const rows = await this.writer.call('read', {
-      after: this.publishedPosition,
-      maxEvents,
-      maxBytes,
-    });
-    return rows.map(toSpooledEvent);
+    const range = { after: publishedPosition, maxEvents: most, maxBytes };
+    const rows = await this.writer.call('read', range);
+    return rows.map(toSpooledEvent).filter(({ position }) => position <= lastPosition);
+  }
+
+  async published(range: LaneRange, limit: SpoolReadLimit): Promise<PublishedPart> {
+    const { lane } = range;
+    const [from, to] = [Number(range.from), Number(range.to)];
+    assert(from >= 1 && Number.isSafeInteger(from), 'sequences are counted from 1');
+    const part = await this.writer.call('published', { lane, from, to, ...limit });
+    return {
+      events: part.rows.map(toSpooledEvent),
+      missing: part.missing.map((gap) => ({ lane, from: BigInt(gap.from), to: BigInt(gap.to) })),
+      next: part.next === null ? null : BigInt(part.next),
+    };
   }
 
   async markPublished(position: number): Promise<void> {
@@ -238,11 +267,10 @@ export class SqliteSpool extends Spool {
     });
   }
 
-  depth(): { readonly unpublishedEvents: number; readonly sizeBytes: number } {
-    return {
-      unpublishedEvents: this.lastPosition - this.publishedPosition,
-      sizeBytes: this.sizes.sizeBytes,
-    };
+  depth(): SpoolDepth {
+    const unpublishedEvents = this.lastPosition - this.publishedPosition;
+    const { unpublishedBytes, sizeBytes } = this.sizes;
+    return { unpublishedEvents, unpublishedBytes, capBytes: this.capBytes, sizeBytes };
   }
 
   health(): SpoolHealth {
@@ -264,7 +292,18 @@ export class SqliteSpool extends Spool {
     clearTimeout(patience);
     if (this.health() === 'failed') await this.writer.kill();
     else await this.writer.close();
+    await this.logSync?.close();
     this.wake();
+  }
+
+  /** After a failed sync nobody knows what the disk holds: only a new start reads the truth. */
+  private async syncLog(): Promise<void> {
+    try {
+      await this.logSync?.sync();
+    } catch (error) {
+      this.committer.died(messageOf(error));
+      throw unavailable(messageOf(error));
+    }
   }
 
   private refuseUnlessAdmitting(): void {

@@ -1,5 +1,5 @@
 import { AppError, messageOf, type AppErrorKind } from '#libs/kernel';
-import type { LostRange } from '#libs/spool/core';
+import type { LostRange, SpoolReadLimit } from '#libs/spool/core';
 
 /** What the writer thread is started with. */
 export interface WriterData {
@@ -11,6 +11,16 @@ export interface WriterData {
   readonly freshEmitterId: Uint8Array;
   /** Wall clock at the start, milliseconds. */
   readonly nowMs: number;
+  /** Failpoints of the thread; a test's only. */
+  readonly faults?: SpoolFaults | null;
+}
+
+/** Failpoints to arm in the writer thread. */
+export interface SpoolFaults {
+  /** As `armFailpoints` reads it. */
+  readonly spec: string;
+  /** The file in which they write down what they do; null = none. */
+  readonly record: string | null;
 }
 
 /** What the writer found when it opened the file; its first message. */
@@ -54,6 +64,13 @@ export interface SpooledRow {
   readonly framed: Uint8Array;
 }
 
+/** A part of a range, as it crosses threads; counters as numbers. */
+export interface PublishedRows {
+  readonly rows: readonly SpooledRow[];
+  readonly missing: readonly { readonly from: number; readonly to: number }[];
+  readonly next: number | null;
+}
+
 /** Sizes that only the writer knows. */
 export interface FileSizes {
   readonly unpublishedBytes: number;
@@ -70,7 +87,9 @@ export interface TendResult extends FileSizes {
 /** The calls of the request thread beside groups, by name: argument and result. */
 export interface WriterCalls {
   /** Events behind a position, in order. */
-  read: [{ after: number; maxEvents: number; maxBytes: number }, readonly SpooledRow[]];
+  read: [{ after: number } & SpoolReadLimit, readonly SpooledRow[]];
+  /** Published events of a lane. */
+  published: [{ lane: number; from: number; to: number } & SpoolReadLimit, PublishedRows];
   /** Notes that everything up to a position is published; durable with the next commit. */
   acknowledge: [{ position: number }, FileSizes];
   /** Housekeeping: trimming, vacuum, the reserve. Every second. */

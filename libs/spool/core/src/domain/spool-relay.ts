@@ -1,7 +1,8 @@
-import { assert, backoffMs, delay, type Clock, type Random } from '#libs/kernel';
+import { assert, backoffMs, delay, failpoint, type Clock, type Random } from '#libs/kernel';
 
-import type { EventPublisher } from '../ports/event-publisher.port.js';
-import type { Spool, SpooledEvent } from '../ports/spool.port.js';
+import type { EventPublisher, Publication } from '../ports/event-publisher.port.js';
+import type { LaneRange, Spool, SpooledEvent } from '../ports/spool.port.js';
+import { ResendQueue } from './resend-queue.js';
 
 /** Bounds of one batch: what one request to the event log carries comfortably. */
 const BATCH = { maxEvents: 500, maxBytes: 1_048_576 } as const;
@@ -21,11 +22,17 @@ export interface SpoolRelayParts {
   readonly lingerMs?: number;
   /** Told of each failure before its pause; the relay goes on by itself. */
   readonly onError?: (error: unknown, attempt: number) => void;
+  /**
+   * Told what a resend asked for and the spool has no longer; called again until it succeeds.
+   * @default nobody is told
+   */
+  readonly onMissing?: (ranges: readonly LaneRange[]) => Promise<void>;
 }
 
 /**
  * Publishes a spool in order of position: one batch in flight, the same batch again after an error,
- * nothing overtakes and nothing is skipped. One relay per spool.
+ * nothing overtakes and nothing is skipped. Between two batches it sends one that somebody has missed.
+ * One relay per spool.
  */
 export class SpoolRelay {
   private readonly stopped = new AbortController();
@@ -33,12 +40,22 @@ export class SpoolRelay {
   private drainUntilMs: number | null = null;
   private busy = false;
   private readonly lastSequences = new Map<number, bigint>();
+  private readonly resends = new ResendQueue();
+  private untilEvents: Promise<void> | null = null;
 
   constructor(private readonly parts: SpoolRelayParts) {}
 
   /** Begins publishing; a second call changes nothing. */
   start(): void {
     this.running ??= this.run();
+  }
+
+  /**
+   * Asks for events to be published once more, as far as they were published before and are still kept.
+   * @returns false when too many ranges wait: nothing is queued
+   */
+  resend(range: LaneRange): boolean {
+    return this.resends.add(range);
   }
 
   /**
@@ -62,14 +79,26 @@ export class SpoolRelay {
   private async run(): Promise<void> {
     const { signal } = this.stopped;
     while (!signal.aborted) {
-      await this.parts.spool.waitForEvents(signal);
+      await this.untilWork(signal);
       if (signal.aborted) return;
       this.busy = true;
-      await this.linger();
-      await this.relayBatch();
+      if (this.parts.spool.depth().unpublishedEvents > 0) {
+        await this.linger();
+        await this.relayBatch();
+      }
+      await this.resendBatch();
       this.busy = false;
       if (this.drainUntilMs !== null && this.idle()) return;
     }
+  }
+
+  /** One wait for events stays open while resends come and go. */
+  private async untilWork(signal: AbortSignal): Promise<void> {
+    if (!this.resends.isEmpty) return;
+    this.untilEvents ??= this.parts.spool.waitForEvents(signal).then(() => {
+      this.untilEvents = null;
+    });
+    await Promise.race([this.untilEvents, this.resends.waiting()]);
   }
 
   private async linger(): Promise<void> {
@@ -82,14 +111,42 @@ export class SpoolRelay {
   private async relayBatch(): Promise<void> {
     const batch = await this.untilDone(() => this.readBatch());
     if (batch === null || batch.length === 0) return;
+    if (!(await this.publish(batch, 'in_turn'))) return;
+    for (const event of batch) this.lastSequences.set(event.lane, event.sequence);
+    await this.untilDone(() => this.parts.spool.markPublished(batch.at(-1)!.position));
+  }
+
+  /** @returns false when the relay was stopped before it succeeded */
+  private async publish(
+    batch: readonly SpooledEvent[],
+    publication: Publication,
+  ): Promise<boolean> {
     const { publisher, spool } = this.parts;
     const published = await this.untilDone(async () => {
-      await publisher.publish(batch, spool.emitterId);
+      failpoint('relay.before_send');
+      const sent = publisher.publish(batch, spool.emitterId, publication);
+      try {
+        failpoint('relay.after_send');
+      } finally {
+        // Whatever happens here, a second batch goes only when the first has its answer.
+        await sent;
+      }
+      failpoint('relay.after_ack');
       return true;
     });
-    if (published === null) return;
-    for (const event of batch) this.lastSequences.set(event.lane, event.sequence);
-    await this.untilDone(() => spool.markPublished(batch.at(-1)!.position));
+    return published !== null;
+  }
+
+  private async resendBatch(): Promise<void> {
+    const range = this.resends.take();
+    if (range === null) return;
+    const { spool, onMissing } = this.parts;
+    const part = await this.untilDone(() => spool.published(range, BATCH));
+    if (part === null) return;
+    const { events, missing, next } = part;
+    if (events.length > 0 && !(await this.publish(events, 'resend'))) return;
+    if (missing.length > 0) await this.untilDone(async () => onMissing?.(missing));
+    if (next !== null) this.resends.add({ ...range, from: next });
   }
 
   private async readBatch(): Promise<readonly SpooledEvent[]> {

@@ -45,11 +45,30 @@ export interface SpooledEvent extends Omit<SpoolEvent, 'closes'> {
   readonly sequence: bigint;
 }
 
-/** A range of sequences that a damaged file could not give back; both ends inclusive. */
-export interface LostRange {
+/** A range of sequences of one lane; both ends inclusive. */
+export interface LaneRange {
   readonly lane: number;
   readonly from: bigint;
   readonly to: bigint;
+}
+
+/** A range of sequences that a damaged file could not give back. */
+export type LostRange = LaneRange;
+
+/** Bounds of one read; at least one event is returned when there is one, whatever its size. */
+export interface SpoolReadLimit {
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+}
+
+/** The first part of a range that was published before. */
+export interface PublishedPart {
+  /** Those still kept and sound, by growing sequence. */
+  readonly events: readonly SpooledEvent[];
+  /** Sequences among them that are given up or unreadable, growing. */
+  readonly missing: readonly LaneRange[];
+  /** Where to read on; null when the range, as far as it is published, has been read. */
+  readonly next: bigint | null;
 }
 
 /**
@@ -66,6 +85,17 @@ export type SpoolHealth =
   | 'failed'
   | 'closed';
 
+/** How much a spool holds. */
+export interface SpoolDepth {
+  readonly unpublishedEvents: number;
+  /** Of the events that wait for publication. */
+  readonly unpublishedBytes: number;
+  /** At so many unpublished bytes no further attempt is admitted. */
+  readonly capBytes: number;
+  /** Occupied by the whole file. */
+  readonly sizeBytes: number;
+}
+
 /**
  * The durable outbox of one proxy. Writes are grouped; each promise resolves when its group is
  * committed as the acknowledgement mode demands. One process opens a spool at a time.
@@ -73,6 +103,8 @@ export type SpoolHealth =
 export abstract class Spool {
   /** 32 hex digits; survives restarts of the process. */
   abstract readonly emitterId: string;
+  /** Sequences that a damaged file could not give back at this start; they are to be reported lost. */
+  abstract readonly lostRanges: readonly LostRange[];
   /**
    * Resolves when the intent is durable; the attempt is then open until `append` closes it.
    * @throws AppError `spool.unavailable` when it could not be stored (nothing may be sent),
@@ -98,16 +130,18 @@ export abstract class Spool {
    */
   abstract knownEvents(eventIds: readonly string[]): Promise<ReadonlySet<string>>;
   /** Unpublished events in order of position. */
-  abstract unpublished(limit: {
-    readonly maxEvents: number;
-    readonly maxBytes: number;
-  }): Promise<readonly SpooledEvent[]>;
+  abstract unpublished(limit: SpoolReadLimit): Promise<readonly SpooledEvent[]>;
+  /**
+   * Reads published events once more, for whoever missed them. What is not yet published, or was never
+   * assigned, is neither in the events nor missing: it comes by itself.
+   */
+  abstract published(range: LaneRange, limit: SpoolReadLimit): Promise<PublishedPart>;
   /** Marks everything up to and including the position as published. */
   abstract markPublished(position: number): Promise<void>;
   /** Resolves when something unpublished may be there, at once or after the next append. */
   abstract waitForEvents(signal: AbortSignal): Promise<void>;
-  /** Events that wait for publication, and bytes the file occupies. */
-  abstract depth(): { readonly unpublishedEvents: number; readonly sizeBytes: number };
+  /** How much waits for publication, and how much may. */
+  abstract depth(): SpoolDepth;
   /** Whether new attempts can be admitted; for readiness. */
   abstract health(): SpoolHealth;
   /** Commits what is queued and closes the file. */
