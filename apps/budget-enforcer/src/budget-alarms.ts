@@ -1,8 +1,11 @@
 import type { BudgetStanding } from '#libs/budgets/adapters';
 import { AppError, type Clock } from '#libs/kernel';
 
-/** How long a rated batch may wait behind a missing one before it is an alarm, milliseconds. */
-const PARKED_ALARM_MS = 30_000;
+/**
+ * How long a rated batch may wait behind a missing one before it is an alarm, milliseconds; by then
+ * the missing one was asked for.
+ */
+const PARKED_ALARM_MS = 60_000;
 /** How long the reconciler may be silent before it is an alarm, milliseconds. */
 const RECONCILER_SILENCE_MS = 15_000;
 

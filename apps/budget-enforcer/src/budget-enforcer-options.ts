@@ -7,6 +7,7 @@ import type { Runtime } from '#libs/platform/telemetry';
 /** What the process gives to the budget guard; all of it is built and closed outside. */
 export interface BudgetEnforcerOptions {
   readonly runtime: Runtime;
+  /** Reaches `metering.rated`. */
   readonly rpc: RpcTransport;
   /** Where the service `budget` is offered. */
   readonly host: RpcHost;
@@ -15,4 +16,6 @@ export interface BudgetEnforcerOptions {
   readonly database: Database;
   /** Where enforcement is asked for ahead of the reconciler; closed after the module. */
   readonly jobs: Jobs;
+  /** How long rated batches wait behind a missing one before it is asked for, milliseconds. */
+  readonly replayAfterMs: number;
 }

@@ -16,4 +16,19 @@ export class BudgetEnforcerConfig extends ServiceConfig {
     isSecret: true,
   })
   databaseUrl!: string;
+
+  @EnvUrl('METERING_URL', ['http', 'https'], {
+    describe: 'where metering is, which is asked for rated batches that are missing',
+    fallback: 'http://127.0.0.1:8082',
+  })
+  meteringUrl!: string;
+
+  /** How long rated batches wait behind a missing one before it is asked for, milliseconds. */
+  @EnvInteger('BUDGET_REPLAY_AFTER_MS', {
+    describe: 'how long rated batches wait behind a missing one before it is asked for',
+    fallback: '30000',
+  })
+  @Min(100)
+  @Max(600_000)
+  replayAfterMs!: number;
 }

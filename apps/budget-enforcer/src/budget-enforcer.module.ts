@@ -5,7 +5,8 @@ import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, BudgetAuthority } from '#libs
 import { LogRetentionWorker } from '#libs/event-log/adapters';
 import { TOPICS } from '#libs/events';
 import { OutboxRelay, OutboxWriter, PartitionPositions } from '#libs/platform/postgres';
-import { rpcService } from '#libs/platform/rpc';
+import { rpcClient, rpcService } from '#libs/platform/rpc';
+import { RATED_REPLAY_METHODS, RATED_REPLAY_SERVICE, type RatedReplay } from '#libs/usage/core';
 
 import { BudgetAlarms } from './budget-alarms.js';
 import { BudgetBackground } from './budget-background.js';
@@ -16,6 +17,7 @@ import { ApplyRatedBatch } from './consumers/apply-rated-batch.use-case.js';
 import { BudgetLogController } from './consumers/budget-log.controller.js';
 import type { ConsumptionParts } from './consumers/log-consumption.js';
 import { EnforcementJobs } from './jobs/enforcement.jobs.js';
+import { RatedReplayWorker } from './jobs/rated-replay.worker.js';
 import { ReconcilerWorker } from './jobs/reconciler.worker.js';
 
 /** Rated batches are kept in the log for 30 days after they were settled. */
@@ -103,6 +105,23 @@ function backgroundProvider(
           logger,
         }),
         enforcement,
+        replayWorker(options, parts),
       ),
   };
+}
+
+function replayWorker(
+  { database, runtime, rpc, replayAfterMs }: BudgetEnforcerOptions,
+  { metrics }: ConsumptionParts,
+): RatedReplayWorker {
+  const { clock, logger } = runtime;
+  const replay = rpcClient<RatedReplay>(rpc, RATED_REPLAY_SERVICE, RATED_REPLAY_METHODS);
+  return new RatedReplayWorker({
+    database,
+    replay,
+    clock,
+    logger,
+    metrics,
+    patienceMs: replayAfterMs,
+  });
 }

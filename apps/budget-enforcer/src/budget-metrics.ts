@@ -12,6 +12,7 @@ export class BudgetMetrics implements AuthorityObserver {
   private readonly duplicateTotal: Counter;
   private readonly deadLetterTotal: Counter<'topic'>;
   private readonly correctedTotal: Counter;
+  private readonly replayTotal: Counter<'outcome'>;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -22,7 +23,7 @@ export class BudgetMetrics implements AuthorityObserver {
     });
     this.parked = new Gauge({
       name: 'budget_rated_parked',
-      help: 'Rated batches that wait behind a missing one; any for longer than 30 s is an alarm.',
+      help: 'Rated batches that wait behind a missing one; any for longer than 60 s is an alarm.',
       registers,
     });
     this.deniedTotal = new Counter({
@@ -55,9 +56,20 @@ export class BudgetMetrics implements AuthorityObserver {
     });
     this.correctedTotal = new Counter({
       name: 'budget_block_corrected_total',
-      help: 'Blocks that only the reconciler set or lifted.',
+      help: 'Blocks that only the reconciler or its job set or lifted.',
       registers,
     });
+    this.replayTotal = new Counter({
+      name: 'budget_rated_replay_total',
+      help: 'Missing rated batches that metering was asked to send again.',
+      labelNames: ['outcome'],
+      registers,
+    });
+  }
+
+  /** @param outcome `asked` or `failed` */
+  replayAsked(outcome: 'asked' | 'failed'): void {
+    this.replayTotal.inc({ outcome });
   }
 
   denied(reason: string): void {

@@ -12,13 +12,18 @@ import { BudgetEnforcerModule } from './budget-enforcer.module.js';
 
 /** Consumers of a dozen partitions, the batcher, the relay, the log's member and the reconciler. */
 const MAX_CONNECTIONS = 20;
-/** This service calls no other; the bound is a formality. */
-const RPC_TIMEOUT_MS = 2_000;
+/** Longest call to metering, milliseconds: it looks for the messages before it answers. */
+const RPC_TIMEOUT_MS = 10_000;
 
 /** Runs the budget guard as a process of its own. */
 export function run(): Promise<void> {
   return runService('budget-enforcer', () =>
-    budgetProcess(loadConfig(BudgetEnforcerConfig, processEnvironment())),
+    budgetProcess(
+      loadConfig(BudgetEnforcerConfig, processEnvironment(), {
+        ownPrefixes: ['BUDGET_'],
+        alsoKnown: ['BUDGET_URL'],
+      }),
+    ),
   );
 }
 
@@ -41,12 +46,13 @@ async function budgetProcess(config: BudgetEnforcerConfig): Promise<ServiceProce
   });
   const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
   const rpc = new HttpRpcTransport({
-    baseUrls: {},
+    baseUrls: { metering: config.meteringUrl },
     secret: serviceSecret,
     timeoutMs: RPC_TIMEOUT_MS,
   });
   const host = new RpcServices();
-  const options = { runtime, rpc, host, eventLog, database, jobs };
+  const { replayAfterMs } = config;
+  const options = { runtime, rpc, host, eventLog, database, jobs, replayAfterMs };
   return {
     runtime,
     config,

@@ -2,39 +2,28 @@
  * Guarantee: the service as it runs, between a real event log and its callers, settles each message
  * once, announces every change, and loses nothing when it is killed.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 
-import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '#libs/budgets/core';
 import { eventHeaders, TOPICS, USAGE_RATED_V1, type UsageRatedV1 } from '#libs/events';
 import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
 import type { LogRecord } from '#libs/event-log/core';
 import { parseUsd, SystemClock, SystemRandom } from '#libs/kernel';
-import { HttpRpcTransport, rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
 
+import { BUDGET_MAIN, startBudgetService, type BudgetService } from './budget-service.js';
 import { definition, freshKey, Guard, rated, startGuardPostgres, want } from './guard-fixture.js';
 
 const SECRET = 'a-secret-of-the-test-services';
-const MAIN = resolve(import.meta.dirname, '../src/main.js');
 const PARTITIONS = 3;
-
-/** The service as a child process. */
-interface Service {
-  readonly url: string;
-  readonly authority: BudgetAuthority;
-  readonly child: ChildProcess;
-  close(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
-}
 
 let postgres: TestPostgres;
 let eventLog: PostgresEventLog;
 let guard: Guard;
 let nextOffset = 0;
-const running = new Set<Service>();
+const running = new Set<BudgetService>();
 
 beforeAll(async () => {
   postgres = await startGuardPostgres();
@@ -56,43 +45,12 @@ afterAll(async () => {
   await postgres.stop();
 });
 
-async function startService(): Promise<Service> {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN], {
-    env: {
-      PATH: process.env['PATH'],
-      PORT: '0',
-      DATABASE_URL: postgres.url,
-      SERVICE_SECRET: SECRET,
-      LOG_PARTITIONS: String(PARTITIONS),
-      LOG_LEVEL: 'silent',
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
+async function startService(): Promise<BudgetService> {
+  const service = await startBudgetService({
+    DATABASE_URL: postgres.url,
+    SERVICE_SECRET: SECRET,
+    LOG_PARTITIONS: String(PARTITIONS),
   });
-  let output = '';
-  child.stdout!.on('data', (text: Buffer) => (output += text.toString()));
-  const url = await eventually(() => {
-    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-    return /listening on (\S+)/.exec(output)?.[1] ?? false;
-  });
-  const transport = new HttpRpcTransport({
-    baseUrls: { [BUDGET_SERVICE]: url as string },
-    secret: SECRET,
-    timeoutMs: 5_000,
-  });
-  const service: Service = {
-    url: url as string,
-    authority: rpcClient<BudgetAuthority>(transport, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS),
-    child,
-    close: async (signal) => {
-      running.delete(service);
-      const exit =
-        child.exitCode === null && child.signalCode === null ? once(child, 'exit') : null;
-      child.kill(signal);
-      await exit;
-      await transport.close();
-      return child.exitCode;
-    },
-  };
   running.add(service);
   return service;
 }
@@ -139,7 +97,7 @@ async function figuresOf(budgetId: string) {
   return figures;
 }
 
-async function readiness(service: Service): Promise<{ status: number; checks: object }> {
+async function readiness(service: BudgetService): Promise<{ status: number; checks: object }> {
   const response = await fetch(`${service.url}/health/ready`);
   const { checks } = (await response.json()) as { checks: object };
   return { status: response.status, checks };
@@ -270,7 +228,7 @@ describe('the service', () => {
   }, 30_000);
 
   test('a faulty configuration is told whole and ends with code 2', async () => {
-    const child = spawn(process.execPath, [MAIN], {
+    const child = spawn(process.execPath, [BUDGET_MAIN], {
       env: { PATH: process.env['PATH'], PORT: 'x', SERVICE_SECRET: 'short', REDIS_URL: 'http://x' },
       stdio: ['ignore', 'ignore', 'pipe'],
     });

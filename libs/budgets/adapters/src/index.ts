@@ -5,5 +5,6 @@ export * from './postgres/budget-reconciler.js';
 export * from './postgres/budget-upkeep.js';
 export * from './postgres/definitions.js';
 export * from './postgres/postgres-budget-authority.js';
+export * from './postgres/rated-hole.query.js';
 export * from './postgres/rated-settlement.js';
 export * from './rated-message.js';

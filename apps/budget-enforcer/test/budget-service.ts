@@ -1,0 +1,56 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+
+import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '#libs/budgets/core';
+import { HttpRpcTransport, rpcClient } from '#libs/platform/rpc';
+import { eventually } from '#libs/testing';
+
+/** The entry of the service as a process. */
+export const BUDGET_MAIN = resolve(import.meta.dirname, '../src/main.js');
+
+/** The service as a child process. */
+export interface BudgetService {
+  readonly url: string;
+  readonly authority: BudgetAuthority;
+  readonly child: ChildProcess;
+  /** Ends it; idempotent. @returns its exit code, null when a signal ended it */
+  close(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
+}
+
+/** Starts the service on a free port. @param env `SERVICE_SECRET` and whatever it needs */
+export async function startBudgetService(
+  env: Readonly<Record<string, string>> & { readonly SERVICE_SECRET: string },
+): Promise<BudgetService> {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', BUDGET_MAIN], {
+    env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'silent', ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout!.on('data', (text: Buffer) => (output += text.toString()));
+  const url = await eventually(
+    () => {
+      if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
+      return /listening on (\S+)/.exec(output)?.[1] ?? false;
+    },
+    { deadlineMs: 30_000 },
+  );
+  const transport = new HttpRpcTransport({
+    baseUrls: { [BUDGET_SERVICE]: url as string },
+    secret: env.SERVICE_SECRET,
+    timeoutMs: 5_000,
+  });
+  return {
+    url: url as string,
+    authority: rpcClient<BudgetAuthority>(transport, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS),
+    child,
+    close: async (signal) => {
+      const isRunning = child.exitCode === null && child.signalCode === null;
+      const exit = isRunning ? once(child, 'exit') : null;
+      child.kill(signal);
+      await exit;
+      await transport.close();
+      return child.exitCode;
+    },
+  };
+}
