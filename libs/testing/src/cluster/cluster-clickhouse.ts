@@ -1,42 +1,24 @@
-import { join } from 'node:path';
-
-import { projectRoot } from '#libs/platform/config';
-
 import { TcpFaultProxy } from '../tcp-fault-proxy.js';
-import { ClusterProcess } from './cluster-process.js';
+import { startTestClickHouse, type TestClickHouse } from '../test-clickhouse.js';
 
-/** The ClickHouse of a cluster, behind a fault proxy whose address stays. */
+/** The ClickHouse of a cluster, behind a fault proxy. */
 export class ClusterClickHouse {
   private constructor(
-    /** Null when a server was given. */
-    readonly process: ClusterProcess | null,
-    private readonly target: string,
-    /** What every connection passes through. */
+    private readonly server: TestClickHouse,
+    /** What every connection of a service passes through. */
     readonly faults: TcpFaultProxy,
   ) {}
 
-  /** @param given URL of a server to use instead of the embedded engine in a process of its own */
-  static async start(directory: string, given: string | undefined): Promise<ClusterClickHouse> {
-    if (given !== undefined) {
-      const port = Number(new URL(given).port || 8123);
-      return new ClusterClickHouse(null, given, await TcpFaultProxy.open({ targetPort: port }));
-    }
-    const process = new ClusterProcess({
-      name: 'clickhouse',
-      entry: join(projectRoot(), 'dist/libs/testing/src/cluster/chdb-server.child.js'),
-      directory,
-      ready: /^clickhouse listening on http:\S+$/m,
-      env: {},
-    });
-    await process.start();
-    const target = process.readyText().split(' ').at(-1)!;
-    const faults = await TcpFaultProxy.open({ targetPort: Number(new URL(target).port) });
-    return new ClusterClickHouse(process, target, faults);
+  /** @param isOwn whether the cluster's faults need a server that nobody else uses */
+  static async start(isOwn: boolean): Promise<ClusterClickHouse> {
+    const server = await startTestClickHouse({ isOwn });
+    const targetPort = Number(new URL(server.url).port || 8123);
+    return new ClusterClickHouse(server, await TcpFaultProxy.open({ targetPort }));
   }
 
   /** The address that services are told. */
   get url(): string {
-    const url = new URL(this.target);
+    const url = new URL(this.server.url);
     url.hostname = '127.0.0.1';
     url.port = String(this.faults.port);
     return url.toString().replace(/\/$/, '');
@@ -44,11 +26,18 @@ export class ClusterClickHouse {
 
   /** The address past the fault proxy. */
   get directUrl(): string {
-    return this.target;
+    return this.server.url;
+  }
+
+  /** The process, for kills and stops. @throws Error when a server was given */
+  get process(): NonNullable<TestClickHouse['process']> {
+    const { process } = this.server;
+    if (process === null) throw new Error('a server that was given cannot be killed');
+    return process;
   }
 
   async stop(): Promise<void> {
-    await this.process?.end('SIGKILL');
+    await this.server.stop();
     await this.faults.close();
   }
 }

@@ -2,8 +2,6 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { processEnvironment } from '#libs/platform/config';
-
 import { watchOver } from '../engine-process.js';
 import { TcpFaultProxy } from '../tcp-fault-proxy.js';
 import { startTestKafka, type TestKafka } from '../test-kafka.js';
@@ -203,12 +201,11 @@ function instancesOf(metering: number): (readonly [ClusterService, string])[] {
 }
 
 async function startEngines(directory: string, isOwn: boolean): Promise<ClusterEngines> {
-  const { CLICKHOUSE_URL: given } = processEnvironment();
   const [kafka, redis, postgres, clickhouse] = await Promise.all([
     startTestKafka({ brokers: 1, isOwn, isProxied: isOwn }),
     startTestRedis({ isOwn }),
     ClusterPostgres.start(join(directory, 'postgres')),
-    ClusterClickHouse.start(directory, given === '' ? undefined : given),
+    ClusterClickHouse.start(isOwn),
   ]);
   return { kafka, redis, postgres, clickhouse };
 }
