@@ -19,6 +19,8 @@ export interface MeteringOptions {
   readonly jobs?: Jobs;
   /** The ledger; brought to its schema when the module starts. Closed by whoever opened it. */
   readonly usageStore: UsageStore;
+  /** The operator secret of `/api/dead-letters`; null or absent = its routes refuse everyone. */
+  readonly adminApiKey?: string | null;
   /** How long a batch may wait for more records, milliseconds. */
   readonly lingerMs: number;
 }

@@ -1,6 +1,6 @@
 import { Max, Min } from 'class-validator';
 
-import { EnvInteger, EnvUrl, ServiceConfig } from '#libs/platform/config';
+import { EnvInteger, EnvText, EnvUrl, ServiceConfig } from '#libs/platform/config';
 
 /** Settings of metering as a process of its own. */
 export class MeteringConfig extends ServiceConfig {
@@ -26,6 +26,13 @@ export class MeteringConfig extends ServiceConfig {
     fallback: 'http://127.0.0.1:8081',
   })
   authUrl!: string;
+
+  @EnvText('ADMIN_API_KEY', {
+    describe: 'the operator secret of /api/dead-letters; unset, the operator is shut out',
+    fallback: null,
+    isSecret: true,
+  })
+  adminApiKey!: string | null;
 
   @EnvInteger('METERING_LINGER_MS', {
     describe: 'how long a batch may wait for more records',

@@ -12,6 +12,9 @@ import {
 } from '#libs/usage/core';
 
 import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
+import { DeadLettersController, LETTER_DATABASE } from './dead-letters/dead-letters.controller.js';
+import { OPERATOR_SECRET } from './dead-letters/operator.guard.js';
+import { RetryDeadLetter } from './dead-letters/retry-dead-letter.use-case.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
 import { LedgerWorkers } from './sealing/ledger-workers.js';
@@ -81,12 +84,16 @@ function providersOf(options: MeteringOptions): Provider[] {
   options.host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
   const replay = new LogRatedReplay({ database, eventLog, sink, clock, logger });
   options.host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
+  const retry = new RetryDeadLetter({ database, outbox, streams, clock, logger, logPartitions });
   runtime.health.register('metering', async () => {
     await health.check();
     await usageStore.ping();
   });
   return [
     { provide: USAGE_HANDLER, useValue: handle },
+    { provide: LETTER_DATABASE, useValue: database },
+    { provide: OPERATOR_SECRET, useValue: options.adminApiKey ?? null },
+    { provide: RetryDeadLetter, useValue: retry },
     { provide: MeteringOwner, useValue: owner },
     {
       provide: MeteringLifecycle,
@@ -111,7 +118,7 @@ export class MeteringModule {
   static register(options: MeteringOptions): DynamicModule {
     return {
       module: MeteringModule,
-      controllers: [UsageConsumer],
+      controllers: [UsageConsumer, DeadLettersController],
       providers: providersOf(options),
       exports: [MeteringOwner],
     };

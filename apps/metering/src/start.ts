@@ -65,13 +65,14 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
     database,
     jobs,
     usageStore,
+    adminApiKey: config.adminApiKey,
     lingerMs,
   };
   return {
     runtime,
     config,
     module: MeteringModule.register(options),
-    operational: { serviceName: 'metering', adminApiKey: null, metricsToken },
+    operational: { serviceName: 'metering', adminApiKey: config.adminApiKey, metricsToken },
     routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),
     connect: (app) => meteringConsumer(app, options),
     close: [

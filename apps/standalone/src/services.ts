@@ -140,6 +140,7 @@ function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOption
       database: databases.metering,
       jobs,
       usageStore,
+      adminApiKey: access.adminApiKey,
       lingerMs: METERING_LINGER_MS,
     },
     reporting: { ...shared, ...access, reader: usageReader, orgId: ORGANISATION_ID },

@@ -1,5 +1,6 @@
 import type { Command } from '../command.js';
 import { BUDGET_COMMANDS } from './budget-commands.js';
+import { DEAD_LETTER_COMMANDS } from './dead-letter-commands.js';
 import { KEY_COMMANDS } from './key-commands.js';
 import { PRICE_COMMANDS } from './price-commands.js';
 import { TEAM_COMMANDS } from './team-commands.js';
@@ -12,4 +13,5 @@ export const COMMANDS: readonly Command[] = [
   ...BUDGET_COMMANDS,
   ...USAGE_COMMANDS,
   ...PRICE_COMMANDS,
+  ...DEAD_LETTER_COMMANDS,
 ];

@@ -74,13 +74,19 @@ export function outboxEmitterId(service: string): string {
  * @returns null when it has none, a malformed one, or one that belongs to another partition
  */
 export function streamOf(record: LogRecord, logPartitions: number): StreamPosition | null {
-  const { ce_emitterid: emitterId, ce_lane: lane, ce_sequence: text } = record.headers;
-  if (emitterId === undefined) return outboxStreamOf(record, logPartitions);
-  if (!/^[0-9a-f]{32}$/.test(emitterId)) return null;
+  if (record.headers['ce_emitterid'] === undefined) return outboxStreamOf(record, logPartitions);
+  const named = namedStreamOf(record.headers);
+  if (named === null) return null;
+  const target = laneTarget(named.lane, logPartitions);
+  return target.topic === record.topic && target.partition === record.partition ? named : null;
+}
+
+/** The place that headers name, wherever the record lies; null when they name none. */
+export function namedStreamOf(headers: LogRecord['headers']): StreamPosition | null {
+  const { ce_emitterid: emitterId, ce_lane: lane, ce_sequence: text } = headers;
+  if (emitterId === undefined || !/^[0-9a-f]{32}$/.test(emitterId)) return null;
   if (lane === undefined || !/^\d{1,6}$/.test(lane)) return null;
   if (text === undefined || !/^[1-9]\d{0,18}$/.test(text)) return null;
-  const target = laneTarget(Number(lane), logPartitions);
-  if (target.topic !== record.topic || target.partition !== record.partition) return null;
   const sequence = BigInt(text);
   return sequence > MAX_SEQUENCE ? null : { emitterId, lane: Number(lane), sequence };
 }

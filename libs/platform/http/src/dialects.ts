@@ -37,6 +37,7 @@ const DIALECT_OF_PREFIX: readonly (readonly [prefix: string, dialect: Dialect])[
   ['/api/v1/meters', 'problem'],
   ['/api/v1/llm', 'fastapi'],
   ['/api/v1', 'venice'],
+  ['/api/dead-letters', 'problem'],
   ['/api', 'fastapi'],
   ['/auth', 'fastapi'],
   ['/v1/usage', 'problem'],

@@ -1,4 +1,4 @@
-import type { Transaction } from './database.js';
+import type { Queryable, Transaction } from './database.js';
 
 /** A record that a consumer can never read. */
 export interface DeadLetter {
@@ -49,4 +49,119 @@ export async function keepDeadLetters(
     records.map(({ value }) => Buffer.from(value)),
     letters.map(({ booked }) => booked),
   ]);
+}
+
+/** Which record a letter holds. */
+export interface DeadLetterPlace {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+}
+
+/** What became of a letter. */
+export type DeadLetterState = 'parked' | 'retried' | 'discarded';
+
+/** A letter as a list shows it. */
+export interface ListedDeadLetter extends DeadLetterPlace {
+  readonly faultClass: string;
+  readonly error: string;
+  readonly booked: boolean;
+  readonly state: DeadLetterState;
+  readonly parkedAtMs: number;
+  /** Length of the value. */
+  readonly bytes: number;
+}
+
+/** A letter with the record as it came. */
+export interface StoredDeadLetter extends ListedDeadLetter {
+  readonly key: Buffer;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly value: Buffer;
+}
+
+/** Which letters are listed, by topic, partition and offset. */
+export interface DeadLetterQuestion {
+  /** null = all. */
+  readonly state: DeadLetterState | null;
+  readonly topic: string | null;
+  /** Only those behind this one. */
+  readonly after: DeadLetterPlace | null;
+  readonly limit: number;
+}
+
+interface LetterRow extends Record<string, unknown> {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly class: string;
+  readonly error: string;
+  readonly booked: boolean;
+  readonly state: DeadLetterState;
+  readonly created_at: Date;
+  readonly bytes: number;
+}
+
+const LISTED =
+  'topic, partition, "offset", class, error, booked, state, created_at, octet_length(payload) AS bytes';
+
+function fromRow(row: LetterRow): ListedDeadLetter {
+  return {
+    topic: row.topic,
+    partition: row.partition,
+    offset: row.offset,
+    faultClass: row.class,
+    error: row.error,
+    booked: row.booked,
+    state: row.state,
+    parkedAtMs: row.created_at.getTime(),
+    bytes: row.bytes,
+  };
+}
+
+/** Letters of the service's schema in order of topic, partition and offset. */
+export async function listDeadLetters(
+  db: Queryable,
+  { state, topic, after, limit }: DeadLetterQuestion,
+): Promise<readonly ListedDeadLetter[]> {
+  const { rows } = await db.query<LetterRow>(
+    `SELECT ${LISTED} FROM dead_letter
+     WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR topic = $2)
+       AND ($3::text IS NULL OR (topic, partition, "offset") > ($3, $4::integer, $5::bigint))
+     ORDER BY topic, partition, "offset" LIMIT $6`,
+    [state, topic, after?.topic ?? null, after?.partition ?? null, after?.offset ?? null, limit],
+  );
+  return rows.map(fromRow);
+}
+
+/**
+ * One letter with its raw bytes; in a transaction it is locked until the end of it.
+ * @returns null when there is none
+ */
+export async function readDeadLetter(
+  db: Queryable,
+  { topic, partition, offset }: DeadLetterPlace,
+): Promise<StoredDeadLetter | null> {
+  const { rows } = await db.query<
+    LetterRow & { readonly key: Buffer; readonly headers: Buffer; readonly payload: Buffer }
+  >(
+    `SELECT ${LISTED}, key, headers, payload FROM dead_letter
+     WHERE topic = $1 AND partition = $2 AND "offset" = $3 FOR UPDATE`,
+    [topic, partition, offset],
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  const headers = JSON.parse(row.headers.toString()) as Record<string, string>;
+  return { ...fromRow(row), key: row.key, headers, value: row.payload };
+}
+
+/** Notes that a letter was put right, in the transaction that does so. */
+export async function markDeadLetterRetried(
+  tx: Transaction,
+  { topic, partition, offset }: DeadLetterPlace,
+): Promise<void> {
+  await tx.query(
+    `UPDATE dead_letter SET state = 'retried'
+     WHERE topic = $1 AND partition = $2 AND "offset" = $3`,
+    [topic, partition, offset],
+  );
 }

@@ -1,0 +1,130 @@
+import { laneOf, partitionOfKey, TOPICS } from '#libs/events';
+import type { LogRecord } from '#libs/event-log/core';
+import { AppError, type Clock, type KeyId } from '#libs/kernel';
+import {
+  markDeadLetterRetried,
+  readDeadLetter,
+  type Database,
+  type DeadLetterPlace,
+  type OutboxRecord,
+  type OutboxWriter,
+  type StoredDeadLetter,
+  type Transaction,
+} from '#libs/platform/postgres';
+import type { Logger } from '#libs/platform/telemetry';
+
+import { isNewerMajor } from '../domain/cut-batch.js';
+import { classify, namedStreamOf, outboxEmitterId } from '../domain/record-class.js';
+import type { StreamStore } from '../sink/stream-store.js';
+
+/** What a retry works with. */
+export interface RetryDeadLetterParts {
+  readonly database: Database;
+  readonly outbox: OutboxWriter;
+  readonly streams: StreamStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** `LOG_PARTITIONS`. */
+  readonly logPartitions: number;
+}
+
+/** Headers that name a place in a stream; the record gets one of its own. */
+const PLACE_HEADERS = /^(?:ce_emitterid|ce_lane|ce_sequence|outbox_.*)$/;
+
+/**
+ * Reads a parked record with the code of today. When it can be read now, and nothing is booked in its
+ * place, it is appended to the log again as a record of metering's own stream; that and the state of
+ * the letter are one transaction. A letter that was retried before is left as it is.
+ */
+export class RetryDeadLetter {
+  constructor(private readonly parts: RetryDeadLetterParts) {}
+
+  /**
+   * @throws AppError `dead_letter.unknown` (not_found); `dead_letter.booked`, `dead_letter.unreadable`,
+   *   `dead_letter.repeat`, `dead_letter.discarded` (conflict)
+   */
+  async execute(place: DeadLetterPlace): Promise<StoredDeadLetter> {
+    const { database, outbox, logger } = this.parts;
+    return database.transaction(async (tx) => {
+      const letter = await readDeadLetter(tx, place);
+      if (letter === null) throw unknownLetter();
+      if (letter.state === 'retried') return letter;
+      if (letter.state === 'discarded') throw conflict('discarded', 'the letter was discarded');
+      if (letter.booked) throw conflict('booked', BOOKED);
+      if (await this.isRepeat(tx, letter)) throw conflict('repeat', REPEAT);
+      const record = this.readable(letter);
+      await outbox.write(tx, [record]);
+      await markDeadLetterRetried(tx, place);
+      const { topic, partition } = record;
+      logger.info({ letter: idOf(place), topic, partition }, 'a parked record was appended again');
+      return { ...letter, state: 'retried' };
+    });
+  }
+
+  /** The record as it is appended again. @throws AppError `dead_letter.unreadable` */
+  private readable(letter: StoredDeadLetter): OutboxRecord {
+    const { clock, logPartitions } = this.parts;
+    const { topic, value } = letter;
+    const key = letter.key.toString();
+    const headers = Object.fromEntries(
+      Object.entries(letter.headers).filter(([name]) => !PLACE_HEADERS.test(name)),
+    );
+    const record: LogRecord = { ...letter, key, headers, appendedAtMs: clock.nowMs() };
+    if (topic !== TOPICS.requestCompleted && topic !== TOPICS.requestRejected) {
+      throw conflict('unreadable', `topic ${topic} is not one of metering`);
+    }
+    if (isNewerMajor(record)) throw conflict('unreadable', 'it needs a newer release');
+    // Any place will do: what the record says decides, not where it stands.
+    const lane = laneOf(topic, letter.partition, logPartitions);
+    const stream = { emitterId: outboxEmitterId('metering'), lane, sequence: 1n };
+    const item = classify(record, stream, logPartitions);
+    if (item.kind !== 'completed' && item.kind !== 'rejected') {
+      const why = item.kind === 'dead' ? item.error : 'only its emitter can say that';
+      throw conflict('unreadable', `it still cannot be read: ${why}`);
+    }
+    const { keyId } = item.kind === 'completed' ? item.attempt : item.refusal;
+    return {
+      topic,
+      partition: partitionOfKey(keyId as KeyId, logPartitions),
+      key,
+      headers: { ...headers, retried_from: idOf(letter) },
+      value,
+    };
+  }
+
+  /** Whether a record without a valid place is a copy of one that arrived in its own lane. */
+  private async isRepeat(tx: Transaction, letter: StoredDeadLetter): Promise<boolean> {
+    const named = letter.faultClass === 'no_stream' ? namedStreamOf(letter.headers) : null;
+    if (named === null) return false;
+    const [state] = await this.parts.streams.load(tx, [named]);
+    if (state === undefined || named.sequence > state.highSeq) return false;
+    return !state.gaps.some(
+      ({ fromSeq, toSeq }) => fromSeq <= named.sequence && named.sequence <= toSeq,
+    );
+  }
+}
+
+const BOOKED =
+  'a row at its hold stands in the ledger for it; that row can only be put right by an adjustment';
+const REPEAT = 'its emitter sent it in its own lane too, and it is in the ledger';
+
+/** How people name a letter: `<topic>/<partition>/<offset>`. */
+export function idOf({ topic, partition, offset }: DeadLetterPlace): string {
+  return `${topic}/${partition}/${offset}`;
+}
+
+/** No such letter. */
+export function unknownLetter(): AppError {
+  return new AppError({
+    code: 'dead_letter.unknown',
+    kind: 'not_found',
+    publicMessage: 'there is no such dead letter',
+  });
+}
+
+function conflict(
+  word: 'booked' | 'unreadable' | 'repeat' | 'discarded',
+  publicMessage: string,
+): AppError {
+  return new AppError({ code: `dead_letter.${word}`, kind: 'conflict', publicMessage });
+}
