@@ -1,2 +1,3 @@
+export { ClickHouseLedgerUpkeep } from './clickhouse/clickhouse-ledger-upkeep.js';
 export * from './clickhouse/clickhouse-usage-reader.js';
 export { ClickHouseUsageStore } from './clickhouse/clickhouse-usage-store.js';
