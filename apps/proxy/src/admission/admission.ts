@@ -36,6 +36,7 @@ export function admit(
   if (!admitsModel(principal, entry?.names ?? [scan.model])) return REFUSALS.modelNotAllowed;
   if (entry === undefined) return REFUSALS.modelUnknown;
   if (entry.route === null) return REFUSALS.notConfigured;
+  if (!principal.isRecordable) return REFUSALS.recordTooLarge;
   const bound = boundOf(catalogue.prices, entry.route, scan, nowMs);
   if (bound === 'price_unknown') return REFUSALS.priceUnknown;
   if (bound === 'unestimable') return REFUSALS.unestimable;

@@ -3,6 +3,12 @@ import type { BudgetSubject } from '#libs/budgets/core';
 import type { KeyId } from '#libs/kernel';
 import { isModelAllowed, type KeyRecord } from '#libs/keys/core';
 
+/**
+ * Longest `eventPart`, bytes. An event has at most 64 KiB; what else it carries is bounded and, without
+ * the provider's usage object, stays below the rest.
+ */
+const MAX_EVENT_PART_BYTES = 16_384;
+
 /** A known key with everything a request needs of it computed once. */
 export interface Principal {
   readonly record: KeyRecord;
@@ -11,6 +17,8 @@ export interface Principal {
   readonly rejectedLane: number;
   /** Members `org_id`, `key_id`, `team_id`, `user_id` of an event, with commas around: `"org_id":…,`. */
   readonly eventPart: string;
+  /** Whether a record of the key's requests fits an event. */
+  readonly isRecordable: boolean;
   /** Every subject whose budget can govern a request of this key. */
   readonly subjects: readonly BudgetSubject[];
   readonly admitsEveryModel: boolean;
@@ -31,11 +39,13 @@ export function principalOf(record: KeyRecord, logPartitions: number): Principal
     subjects.splice(1, 0, { scope: 'team', subjectId: teamId });
   const label = teamIsLabel === true ? { team_is_label: true } : {};
   const owner = { org_id: orgId, key_id: keyId, team_id: teamId, ...label, user_id: userId };
+  const eventPart = `${JSON.stringify(owner).slice(1, -1)},`;
   return {
     record,
     completedLane: laneOf(TOPICS.requestCompleted, partition, logPartitions),
     rejectedLane: laneOf(TOPICS.requestRejected, partition, logPartitions),
-    eventPart: `${JSON.stringify(owner).slice(1, -1)},`,
+    eventPart,
+    isRecordable: Buffer.byteLength(eventPart) <= MAX_EVENT_PART_BYTES,
     subjects,
     admitsEveryModel: record.allowedModels.includes('*'),
     block: record.block,

@@ -6,7 +6,7 @@ import {
   type HeldBudget,
 } from '#libs/events';
 import { toRfc3339, type RequestId } from '#libs/kernel';
-import type { AttemptIntent, SpoolEvent } from '#libs/spool/core';
+import { MAX_RECORD_BYTES, type AttemptIntent, type SpoolEvent } from '#libs/spool/core';
 
 import type { ModelRoute } from '../admission/catalogue.js';
 import type { Principal } from '../admission/principal.js';
@@ -99,14 +99,19 @@ export class AttemptRecord {
     };
   }
 
-  /** The terminal event. */
+  /** The terminal event; the provider's usage object is left out when there is no room for it. */
   event(end: AttemptEnd, figures: Figures): SpoolEvent {
     const { requestId, attempt, principal } = this.facts;
     const occurredAt = toRfc3339(end.occurredAtMs);
+    let body = this.json(end, occurredAt, figures, 'proxy');
+    if (body.length > MAX_RECORD_BYTES) {
+      const flags = [...figures.flags, 'raw_usage_dropped'];
+      body = this.json(end, occurredAt, { ...figures, rawUsage: null, flags }, 'proxy');
+    }
     return {
       lane: principal.completedLane,
       eventId: this.eventId,
-      body: this.json(end, occurredAt, figures, 'proxy'),
+      body,
       headers: {
         ce_type: REQUEST_COMPLETED_V1,
         ce_time: occurredAt,

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import type { Clock } from '#libs/kernel';
 import { scanChatRequest } from '#libs/providers/core';
-import type { Spool } from '#libs/spool/core';
+import { admitsAttempts, type Spool } from '#libs/spool/core';
 
 import { admit, barredBy } from '../admission/admission.js';
 import type { CatalogueSource } from '../admission/catalogue-source.js';
@@ -70,7 +70,7 @@ export class ChatHandler {
     const nowMs = this.parts.clock.nowMs();
     const admitted = admit(call.principal!, scan.value, catalogue, nowMs);
     if ('status' in admitted) return admitted;
-    if (this.parts.spool.health() !== 'ok') return REFUSALS.meteringUnavailable;
+    if (!admitsAttempts(this.parts.spool.health())) return REFUSALS.meteringUnavailable;
     return this.parts.sender.send(call, scan.value, {
       ...admitted,
       catalogue,

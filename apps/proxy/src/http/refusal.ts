@@ -83,6 +83,14 @@ export const REFUSALS = {
     'too_large',
     ['connection', 'close'],
   ),
+  recordTooLarge: refusal(
+    413,
+    'invalid_request_error',
+    'record_too_large',
+    'The ids of the key, its user and its team are too long for a usage record',
+    'too_large',
+    NO_RETRY,
+  ),
   notConfigured: refusal(
     503,
     'upstream_error',

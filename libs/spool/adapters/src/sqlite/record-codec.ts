@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 
 import { AppError, assert } from '#libs/kernel';
+import { MAX_RECORD_BYTES } from '#libs/spool/core';
 
 /*
  * Layout of what travels between the request thread and the writer thread, and of the blobs in the
@@ -17,8 +18,6 @@ import { AppError, assert } from '#libs/kernel';
  * bit in any column is found. The writer fills in the sequence.
  */
 
-/** Bytes of a body that the event log and the ledger accept. */
-export const MAX_BODY_BYTES = 65_536;
 const GROUP_HEAD_BYTES = 32;
 const MARK_BYTES = 16;
 const OPEN_HEAD_BYTES = 36;
@@ -119,12 +118,12 @@ function readUuid(source: Buffer, offset: number): string {
  *   below 0 or at least 2^63 pico-dollars
  */
 export function checkRecord(body: Uint8Array, holdPicoUsd: bigint): void {
-  if (body.byteLength > MAX_BODY_BYTES) {
+  if (body.byteLength > MAX_RECORD_BYTES) {
     throw new AppError({
       code: 'spool.record_too_large',
       kind: 'invalid',
       publicMessage: 'the record is too large',
-      internalMessage: `${body.byteLength} bytes, at most ${MAX_BODY_BYTES}`,
+      internalMessage: `${body.byteLength} bytes, at most ${MAX_RECORD_BYTES}`,
     });
   }
   if (holdPicoUsd < 0n || holdPicoUsd > MAX_INT64) {

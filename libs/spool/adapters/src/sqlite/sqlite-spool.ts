@@ -2,6 +2,7 @@ import { join } from 'node:path';
 
 import { AppError, assert, messageOf, type Clock, type Random } from '#libs/kernel';
 import {
+  admitsAttempts,
   Spool,
   type AttemptIntent,
   type LaneRange,
@@ -308,7 +309,7 @@ export class SqliteSpool extends Spool {
 
   private refuseUnlessAdmitting(): void {
     const health = this.health();
-    if (health !== 'ok' && health !== 'stalled') throw unavailable(`the spool is ${health}`);
+    if (!admitsAttempts(health)) throw unavailable(`the spool is ${health}`);
     if (this.queue.isFull) throw unavailable('the queue is full');
   }
 

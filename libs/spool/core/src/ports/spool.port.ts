@@ -1,5 +1,8 @@
 import type { PicoUsd } from '#libs/kernel';
 
+/** Largest body of an intent or an event, bytes: what the event log and the ledger accept. */
+export const MAX_RECORD_BYTES = 65_536;
+
 /** The journal entry of an attempt about to be sent; durable before the first upstream byte. */
 export interface AttemptIntent {
   readonly requestId: string;
@@ -9,7 +12,7 @@ export interface AttemptIntent {
   readonly holdPicoUsd: PicoUsd;
   /**
    * JSON of everything the terminal record needs should the process die: a complete
-   * `RequestCompletedV1` with the figures of an unknown outcome. At most 64 KiB.
+   * `RequestCompletedV1` with the figures of an unknown outcome. At most `MAX_RECORD_BYTES`.
    */
   readonly body: Uint8Array;
 }
@@ -18,7 +21,7 @@ export interface AttemptIntent {
 export interface SpoolEvent {
   readonly lane: number;
   readonly eventId: string;
-  /** JSON of the event's data, at most 64 KiB; not changed by the caller afterwards. */
+  /** JSON of the event's data, at most `MAX_RECORD_BYTES`; not changed by the caller afterwards. */
   readonly body: Uint8Array;
   /** `ce_*` headers but for emitter, lane and sequence, which the spool assigns. */
   readonly headers: Readonly<Record<string, string>>;
@@ -71,8 +74,13 @@ export interface PublishedPart {
   readonly next: bigint | null;
 }
 
+/** Whether attempts are taken in this state: a slow disk costs time, not requests. */
+export function admitsAttempts(health: SpoolHealth): boolean {
+  return health === 'ok' || health === 'stalled';
+}
+
 /**
- * Whether a process may admit requests: `ok`, or why not. `stalled`: a commit takes longer than 2 s;
+ * Whether a process is ready for requests: `ok`, or why not. `stalled`: a commit takes longer than 2 s;
  * `disk_full`: the volume is full; `retrying`: an append has failed and is tried again every second;
  * `backlog_full`: unpublished events occupy the cap; `failed`: the writer is gone; `closed`.
  */
