@@ -31,6 +31,12 @@ export default {
     {
       ...base,
       ...engineTimeout,
+      displayName: 'deploy',
+      testRegex: '/dist/test/deploy/.*\\.spec\\.js$',
+    },
+    {
+      ...base,
+      ...engineTimeout,
       displayName: 'tidy',
       testRegex: '/dist/test/(tidy|dependency-rules|event-schemas|up)\\.spec\\.js$',
     },

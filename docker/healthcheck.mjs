@@ -9,6 +9,6 @@ try {
   if (!answer.ok) process.stdout.write(`${answer.status} ${await answer.text()}\n`);
   process.exitCode = answer.ok ? 0 : 1;
 } catch (error) {
-  process.stdout.write(`${error instanceof Error ? error.message : error}\n`);
+  process.stdout.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }

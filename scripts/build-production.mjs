@@ -17,6 +17,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** What is read at run time beside the emitted code. */
 const DATA = ['package.json', 'catalog', 'prices', 'migrations/clickhouse'];
 
+/** What an image asks whether its process is well. */
+const HEALTH_CHECK = 'healthcheck.mjs';
+
 /** Emitted code that ships; the simulator and standalone are images of their own. */
 const CODE = ['apps', 'libs', 'migrations'];
 
@@ -41,6 +44,7 @@ export function layOutProduct(target) {
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });
   for (const path of DATA) cpSync(join(root, path), join(target, path), { recursive: true });
+  cpSync(join(root, 'docker', HEALTH_CHECK), join(target, HEALTH_CHECK));
   for (const top of CODE) copyCode(dist, top, join(target, 'dist'));
   return stripFolder(join(target, 'dist'));
 }
