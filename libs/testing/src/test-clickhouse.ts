@@ -25,6 +25,8 @@ export interface TestClickHouseProcess extends Pick<
   /** Process id of the latest start. */
   readonly pid: number;
   readonly port: number;
+  /** Where the engine keeps its files. */
+  readonly dataDir: string;
 }
 
 /**
@@ -71,6 +73,7 @@ export async function startTestClickHouse(
   let stopped: Promise<void> | undefined;
   const running: TestClickHouseProcess = {
     port,
+    dataDir,
     get pid() {
       return Number(readFileSync(join(directory, 'clickhouse.pid'), 'utf8'));
     },
