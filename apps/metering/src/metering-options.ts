@@ -3,7 +3,7 @@ import type { Jobs } from '#libs/jobs/core';
 import type { Database } from '#libs/platform/postgres';
 import type { RpcHost, RpcTransport } from '#libs/platform/rpc';
 import type { Runtime } from '#libs/platform/telemetry';
-import type { UsageStore } from '#libs/usage/core';
+import type { LedgerUpkeep, UsageStore } from '#libs/usage/core';
 
 /** What the metering service is built from; infrastructure is made outside and handed in. */
 export interface MeteringOptions {
@@ -19,6 +19,8 @@ export interface MeteringOptions {
   readonly jobs?: Jobs;
   /** The ledger; brought to its schema when the module starts. Closed by whoever opened it. */
   readonly usageStore: UsageStore;
+  /** Checks and rebuilds the ledger; absent: neither is done here. Closed by whoever opened it. */
+  readonly ledgerUpkeep?: LedgerUpkeep;
   /** The operator secret of `/api/dead-letters`; null or absent = its routes refuse everyone. */
   readonly adminApiKey?: string | null;
   /** How long a batch may wait for more records, milliseconds. */

@@ -17,9 +17,13 @@ import { OPERATOR_SECRET } from './dead-letters/operator.guard.js';
 import { RetryDeadLetter } from './dead-letters/retry-dead-letter.use-case.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
-import { LedgerWorkers } from './sealing/ledger-workers.js';
+import { LedgerJobs } from './sealing/ledger-jobs.js';
+import { LedgerWorkers, type Worker } from './sealing/ledger-workers.js';
+import { OrphanSweep } from './sealing/orphan-sweep.js';
+import { RollupCheck } from './sealing/rollup-check.js';
 import { SealMetrics } from './sealing/seal-metrics.js';
 import { SealWorker } from './sealing/seal.worker.js';
+import type { BatchSink } from './sink/batch-sink.js';
 import { GapResendWorker } from './sink/gap-resend.worker.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
 import { LogRatedReplay } from './sink/log-rated-replay.js';
@@ -29,6 +33,23 @@ import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 
 /** Terminal records are kept in the log for 7 days after they are in the ledger. */
 const KEEP_REQUESTS_SECONDS = 7 * 86_400;
+
+/** What keeps the ledger visible, clean and checked. */
+function ledgerWorkersOf(options: MeteringOptions, sink: BatchSink): LedgerWorkers {
+  const { runtime, database, usageStore, ledgerUpkeep: upkeep, jobs } = options;
+  const { clock, random, logger } = runtime;
+  const { seals: queue } = sink;
+  const metrics = new SealMetrics(runtime.metrics);
+  const workers: Worker[] = [
+    new SealWorker({ database, queue, usageStore, clock, random, logger, metrics }),
+  ];
+  if (upkeep !== undefined && jobs !== undefined) {
+    const check = new RollupCheck({ upkeep, clock, random, logger, metrics });
+    const sweep = new OrphanSweep({ database, upkeep, usageStore, clock, logger, metrics });
+    workers.push(new LedgerJobs({ jobs, check, sweep, queue, database }));
+  }
+  return new LedgerWorkers(workers);
+}
 
 /** The objects of the service, wired by hand: none of them knows the framework. */
 function providersOf(options: MeteringOptions): Provider[] {
@@ -54,16 +75,7 @@ function providersOf(options: MeteringOptions): Provider[] {
   });
   const { streams } = sink;
   const gaps = new GapResendWorker({ database, outbox, streams, clock, metrics, logger });
-  const sealer = new SealWorker({
-    database,
-    queue: sink.seals,
-    usageStore,
-    clock,
-    random: runtime.random,
-    logger,
-    metrics: new SealMetrics(runtime.metrics),
-  });
-  const ledgerWorkers = new LedgerWorkers([sealer]);
+  const ledgerWorkers = ledgerWorkersOf(options, sink);
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
   const logRetention = new LogRetentionWorker({
     eventLog,
@@ -78,6 +90,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     database,
     eventLog,
     streams,
+    seals: sink.seals,
     clock,
     logPartitions,
   });

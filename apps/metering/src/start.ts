@@ -6,7 +6,7 @@ import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
 import { HttpRpcTransport, registerRpcRoutes, RpcServices } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
-import { ClickHouseUsageStore } from '#libs/usage/adapters';
+import { ClickHouseLedgerUpkeep, ClickHouseUsageStore } from '#libs/usage/adapters';
 
 import { meteringConsumer } from './metering-consumer.js';
 import { MeteringConfig } from './metering.config.js';
@@ -55,6 +55,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
     kafkaSessionMs: config.kafkaSessionMs,
   });
   const usageStore = new ClickHouseUsageStore(engine);
+  const ledgerUpkeep = new ClickHouseLedgerUpkeep(engine);
   const { databaseUrl, lingerMs, redisUrl } = config;
   const jobs = await openJobs({ redisUrl, databaseUrl, runtime });
   const options: MeteringOptions = {
@@ -65,6 +66,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
     database,
     jobs,
     usageStore,
+    ledgerUpkeep,
     adminApiKey: config.adminApiKey,
     lingerMs,
   };
@@ -78,6 +80,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
     close: [
       () => jobs.close(),
       () => eventLog.close(),
+      () => ledgerUpkeep.close(),
       () => usageStore.close(),
       () => rpc.close(),
       () => database.close(),

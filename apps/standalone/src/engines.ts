@@ -18,7 +18,11 @@ import {
 import type { Runtime } from '#libs/platform/telemetry';
 import { UndiciTransport } from '#libs/providers/adapters';
 import type { SqliteSpool } from '#libs/spool/adapters';
-import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
+import {
+  ClickHouseLedgerUpkeep,
+  ClickHouseUsageReader,
+  ClickHouseUsageStore,
+} from '#libs/usage/adapters';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import type { StandaloneConfig } from './standalone.config.js';
@@ -41,6 +45,7 @@ export interface Engines {
   readonly jobs: Jobs;
   readonly usageStore: ClickHouseUsageStore;
   readonly usageReader: ClickHouseUsageReader;
+  readonly ledgerUpkeep: ClickHouseLedgerUpkeep;
   readonly spool: SqliteSpool;
   readonly spoolEnd: SpoolEnd;
   readonly transport: UndiciTransport;
@@ -75,6 +80,7 @@ export async function openEngines(
     const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
     const usageStore = new ClickHouseUsageStore(engine);
     const usageReader = new ClickHouseUsageReader(engine);
+    const ledgerUpkeep = new ClickHouseLedgerUpkeep(engine);
     await steps.run(config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse', () =>
       usageStore.migrate(),
     );
@@ -94,6 +100,7 @@ export async function openEngines(
         await jobs.close();
         await eventLog.close();
         await usageReader.close();
+        await ledgerUpkeep.close();
         await usageStore.close();
         await Promise.all(Object.values(databases).map((database) => database.close()));
       } finally {
@@ -107,6 +114,7 @@ export async function openEngines(
       jobs,
       usageStore,
       usageReader,
+      ledgerUpkeep,
       spool,
       spoolEnd,
       transport,

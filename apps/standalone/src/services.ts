@@ -140,6 +140,7 @@ function optionsOf(input: ServicesInput, publicUrl: () => string): ServiceOption
       database: databases.metering,
       jobs,
       usageStore,
+      ledgerUpkeep: engines.ledgerUpkeep,
       adminApiKey: access.adminApiKey,
       lingerMs: METERING_LINGER_MS,
     },

@@ -1,8 +1,8 @@
 /** Something that works beside the partitions. */
 export interface Worker {
   start(): void;
-  /** Ends after the step under way. */
-  stop(): Promise<void>;
+  /** Ends after the step under way. Absent when another party ends it. */
+  stop?(): Promise<void>;
 }
 
 /** The workers that keep the ledger visible, clean and checked. */
@@ -14,6 +14,6 @@ export class LedgerWorkers implements Worker {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.workers.map((worker) => worker.stop()));
+    await Promise.all(this.workers.map((worker) => worker.stop?.()));
   }
 }

@@ -7,10 +7,14 @@ export class SealMetrics {
   readonly sealingStopped: Gauge;
   /** Batches in the ledger that nobody committed, removed. */
   readonly orphans: Counter;
-  /** Batches without seal that are too old to be judged; an alarm. */
+  /** Batches that are planned and a day old but have no seal; an alarm. */
   readonly unsealed: Gauge;
   /** Hours whose rollup differed from its rows and was put right; any is an alarm. */
   readonly rollupDifferences: Counter;
+  /** Rows beyond the first of an attempt; any is an alarm. */
+  readonly repeatedRows: Counter;
+  /** Until when rollups have been compared with their rows, seconds since 1970. */
+  readonly checkedThrough: Gauge;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -31,12 +35,22 @@ export class SealMetrics {
     });
     this.unsealed = new Gauge({
       name: 'metering_unsealed_batches',
-      help: 'Batches older than a day that have no seal and whose plan is no longer kept.',
+      help: 'Batches older than a day that have a plan but no seal.',
       registers,
     });
     this.rollupDifferences = new Counter({
       name: 'metering_rollup_differences_total',
       help: 'Hours whose rollup differed from its rows and was put right.',
+      registers,
+    });
+    this.repeatedRows = new Counter({
+      name: 'metering_repeated_rows_total',
+      help: 'Rows beyond the first of an attempt, as the hourly check found them.',
+      registers,
+    });
+    this.checkedThrough = new Gauge({
+      name: 'metering_rollup_checked_through_seconds',
+      help: 'Until when rollups have been compared with their rows, seconds since 1970.',
       registers,
     });
   }

@@ -4,6 +4,7 @@ import type { Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import { MeteringProgress, type LedgerProgress } from '#libs/usage/core';
 
+import type { SealQueue } from '../sealing/seal-queue.js';
 import type { StreamStore } from './stream-store.js';
 
 /** What the progress is read from. */
@@ -11,6 +12,7 @@ export interface LedgerProgressParts {
   readonly database: Database;
   readonly eventLog: EventLog;
   readonly streams: StreamStore;
+  readonly seals: SealQueue;
   readonly clock: Clock;
   /** `LOG_PARTITIONS`. */
   readonly logPartitions: number;
@@ -19,14 +21,17 @@ export interface LedgerProgressParts {
 const SOURCES = [TOPICS.requestCompleted, TOPICS.requestRejected] as const;
 const ONE_RECORD = { maxRecords: 1, maxBytes: 1 };
 
-/** How far the ledger is complete, from the stored offsets and the log's own bounds. */
+/**
+ * How far figures are complete: up to the oldest record that is not in the ledger, or in a batch without
+ * seal, and up to when the oldest open gap of an emitter was found.
+ */
 export class LogLedgerProgress extends MeteringProgress {
   constructor(private readonly parts: LedgerProgressParts) {
     super();
   }
 
   async progress(): Promise<LedgerProgress> {
-    const { database, streams, clock, logPartitions } = this.parts;
+    const { database, streams, seals, clock, logPartitions } = this.parts;
     // Taken first: what is appended while we look is recorded later than this.
     const nowMs = clock.nowMs();
     const { rows } = await database.query<{
@@ -44,10 +49,19 @@ export class LogLedgerProgress extends MeteringProgress {
         ),
       ),
     );
+    // Asked after the positions: what they cover is sealed by now, or found waiting.
+    times.push(await seals.oldestWaitingMs(database), await this.oldestGapMs());
     return {
       completeThroughMs: Math.min(nowMs, ...times.filter((timeMs) => timeMs !== null)),
       missing: await streams.missing(database),
     };
+  }
+
+  private async oldestGapMs(): Promise<number | null> {
+    const { rows } = await this.parts.database.query<{ oldest: Date | null }>(
+      'SELECT min(detected_at) AS oldest FROM emitter_gap WHERE resolved_at IS NULL',
+    );
+    return rows[0]?.oldest?.getTime() ?? null;
   }
 
   /** When the oldest record that is not in the ledger was appended; null when all are. */

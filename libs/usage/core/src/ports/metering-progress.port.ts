@@ -10,7 +10,10 @@ export interface MissingRange {
 
 /** How far the ledger is complete. */
 export interface LedgerProgress {
-  /** Every event recorded before this time is in the ledger, but for `missing`; milliseconds UTC. */
+  /**
+   * Every event recorded before this time is visible to figures, and no emitter had a gap then;
+   * milliseconds UTC.
+   */
   readonly completeThroughMs: number;
   readonly missing: readonly MissingRange[];
 }
