@@ -1,7 +1,13 @@
 import type { INestApplication } from '@nestjs/common';
 
 import { meteringConsumer, MeteringModule, type MeteringOptions } from '#apps/metering';
-import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
+import {
+  openEventLog,
+  PostgresEventLog,
+  productTopics,
+  provisionTopics,
+} from '#libs/event-log/adapters';
+import type { EventLog, LogRecord } from '#libs/event-log/core';
 import { TOPICS, type UsageRatedV1 } from '#libs/events';
 import { parseUsd, type PicoUsd } from '#libs/kernel';
 import type { ClickHouseEngine } from '#libs/platform/clickhouse';
@@ -20,7 +26,7 @@ import { POSTGRES_MIGRATIONS } from '#migrations';
 import { PARTITIONS, PRICE } from './sample-events.js';
 
 /** The control plane's price book, with the one price of the sample events. */
-class SamplePrices extends PriceDirectory {
+export class SamplePrices extends PriceDirectory {
   async currentBook(): Promise<PriceBook> {
     return { version: 'f'.repeat(64), entries: [PRICE] };
   }
@@ -42,13 +48,26 @@ export interface Member {
   readonly runtime: Runtime;
   readonly rpc: LocalRpc;
   readonly database: Database;
-  readonly eventLog: PostgresEventLog;
+  readonly eventLog: EventLog;
   /** Finishes what is in hand and leaves. Idempotent. */
   stop(): Promise<void>;
 }
 
+/** What a member has other than usual. */
+export interface MemberSettings {
+  /** @default the one price of the sample events */
+  readonly prices?: PriceDirectory;
+  readonly adminApiKey?: string;
+  /** @default null: the log is in PostgreSQL */
+  readonly kafkaBrokers?: readonly string[];
+}
+
 /** Starts metering on engines that outlive it. */
-export async function startMember(url: string, usageStore: UsageStore): Promise<Member> {
+export async function startMember(
+  url: string,
+  usageStore: UsageStore,
+  settings: MemberSettings = {},
+): Promise<Member> {
   const runtime = createRuntime({
     service: 'metering',
     partitions: PARTITIONS,
@@ -56,9 +75,13 @@ export async function startMember(url: string, usageStore: UsageStore): Promise<
   });
   const database = new Database({ url, schema: 'metering', applicationName: 'member' });
   const { clock, random } = runtime;
-  const eventLog = new PostgresEventLog({ database, clock, random, heartbeatMs: 100 });
+  const { kafkaBrokers, adminApiKey, prices = new SamplePrices() } = settings;
+  const eventLog =
+    kafkaBrokers === undefined
+      ? new PostgresEventLog({ database, clock, random, heartbeatMs: 100 })
+      : openEventLog({ service: 'metering', runtime, database, kafkaBrokers });
   const rpc = new LocalRpc();
-  rpc.expose(rpcService('auth.prices', new SamplePrices(), PRICE_DIRECTORY_METHODS));
+  rpc.expose(rpcService('auth.prices', prices, PRICE_DIRECTORY_METHODS));
   const options: MeteringOptions = {
     runtime,
     rpc,
@@ -67,6 +90,7 @@ export async function startMember(url: string, usageStore: UsageStore): Promise<
     database,
     usageStore,
     lingerMs: 5,
+    ...(adminApiKey !== undefined && { adminApiKey }),
   };
   const app = await createHttpApp(MeteringModule.register(options), runtime, {
     serviceName: 'metering',
@@ -114,7 +138,7 @@ export async function ledgerSums(engine: ClickHouseEngine): Promise<LedgerSums> 
 }
 
 /** Every message that the budgets were sent, in order per partition; offsets of a repeat once. */
-export async function ratedMessages(log: PostgresEventLog): Promise<readonly UsageRatedV1[]> {
+export async function ratedMessages(log: EventLog): Promise<readonly UsageRatedV1[]> {
   const messages = new Map<string, UsageRatedV1>();
   for (let partition = 0; partition < PARTITIONS; partition += 1) {
     const { earliest, next } = await log.bounds(TOPICS.usageRated, partition);
@@ -126,6 +150,17 @@ export async function ratedMessages(log: PostgresEventLog): Promise<readonly Usa
     }
   }
   return [...messages.values()];
+}
+
+/** Everything that one partition of a topic holds. */
+export async function recordsOf(
+  log: EventLog,
+  topic: string,
+  partition: number,
+): Promise<readonly LogRecord[]> {
+  const { earliest, next } = await log.bounds(topic, partition);
+  const limit = { maxRecords: 100_000, maxBytes: 64 * 1024 * 1024 };
+  return next === earliest ? [] : log.read(topic, partition, earliest, limit);
 }
 
 /** A store whose inserts can be made to fail, before or after they took place. */

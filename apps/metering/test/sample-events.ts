@@ -1,4 +1,5 @@
 import {
+  EMITTER_LOST_V1,
   eventHeaders,
   eventIdOf,
   EVENT_KIND,
@@ -7,6 +8,7 @@ import {
   REQUEST_COMPLETED_V1,
   REQUEST_REJECTED_V1,
   TOPICS,
+  type EmitterRangeV1,
   type RequestCompletedV1,
   type RequestRejectedV1,
 } from '#libs/events';
@@ -135,6 +137,35 @@ export class SampleEmitter {
     return this.record(TOPICS.requestRejected, REQUEST_REJECTED_V1, event, sequence);
   }
 
+  /** The record by which it gives up a range of its stream in the lane of a partition. */
+  lost(partition: number, fromSeq: bigint, toSeq: bigint): LogRecordInput {
+    const lane = laneOf(TOPICS.requestCompleted, partition, PARTITIONS);
+    const data: EmitterRangeV1 = {
+      emitter_id: this.emitterId,
+      lane,
+      from_seq: fromSeq.toString(),
+      to_seq: toSeq.toString(),
+    };
+    const sequence = (this.sequences.get(lane) ?? 0n) + 1n;
+    this.sequences.set(lane, sequence);
+    const headers = eventHeaders({
+      id: `${this.emitterId}.${lane}.${sequence}`,
+      type: EMITTER_LOST_V1,
+      service: 'proxy',
+      time: toRfc3339(NOW_MS),
+      subject: this.emitterId,
+      partitionKey: this.emitterId,
+      stream: { emitterId: this.emitterId, lane, sequence },
+    });
+    return {
+      topic: TOPICS.requestCompleted,
+      partition,
+      key: this.emitterId,
+      headers: { ...headers },
+      value: Buffer.from(JSON.stringify(data)),
+    };
+  }
+
   private record(
     topic: typeof TOPICS.requestCompleted | typeof TOPICS.requestRejected,
     type: string,
@@ -144,7 +175,8 @@ export class SampleEmitter {
     const partition = partitionOfKey(event.key_id as KeyId, PARTITIONS);
     const lane = laneOf(topic, partition, PARTITIONS);
     const sequence = given ?? (this.sequences.get(lane) ?? 0n) + 1n;
-    this.sequences.set(lane, sequence);
+    const highest = this.sequences.get(lane) ?? 0n;
+    this.sequences.set(lane, sequence > highest ? sequence : highest);
     const headers = eventHeaders({
       id: event.event_id,
       type,

@@ -1,0 +1,216 @@
+/**
+ * Guarantee: a record that cannot be read, or whose row the ledger refuses, stops nobody: it is parked
+ * with its bytes in the transaction that moves on past it, and its money stays booked at the hold.
+ * Method: metering on a real PostgreSQL, its event log, and the embedded ClickHouse engine, whose
+ * table is made to refuse rows by a constraint.
+ */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+
+import { TOPICS } from '#libs/events';
+import { eventually, type TestPostgres } from '#libs/testing';
+
+import { CHARGE, MeteringBench } from './metering-bench.js';
+import { SamplePrices, startMeteringPostgres, type Member } from './metering-fixture.js';
+import { keyInPartition, PRICE, rejected } from './sample-events.js';
+
+const HOLD = 5_000_000_000n;
+
+let keeper: TestPostgres;
+let bench: MeteringBench;
+
+beforeAll(async () => {
+  keeper = await startMeteringPostgres();
+}, 60_000);
+afterAll(() => keeper.stop());
+beforeEach(async () => {
+  bench = await MeteringBench.open();
+});
+afterEach(() => bench.close());
+
+async function letters({ database }: Member): Promise<readonly unknown[]> {
+  const { rows } = await database.query(
+    'SELECT "offset"::integer, class, booked FROM dead_letter ORDER BY partition, "offset"',
+  );
+  return rows;
+}
+
+describe('a poison record', () => {
+  test('among 1,000 is parked and its partition moves on within 1 s', async () => {
+    const at = await bench.member();
+    await at.eventLog.append([bench.emitter.completed(bench.sample(1))]);
+    await bench.caughtUp(at);
+    const records = Array.from({ length: 1_000 }, (_, n) =>
+      bench.emitter.completed(bench.sample(n + 2)),
+    );
+    const poison = { ...records[500]!, value: Buffer.from('{"event_id": ') };
+    await at.eventLog.append(records.with(500, poison));
+    await bench.reached(at, 0, 1_001n, 1_000);
+    expect(await letters(at)).toEqual([{ offset: 501, class: 'not_json', booked: false }]);
+    const { rows } = await at.database.query('SELECT payload FROM dead_letter');
+    expect(rows).toEqual([{ payload: poison.value }]);
+    expect(await bench.sums()).toMatchObject({ rows: 1_000 });
+    expect(await at.runtime.metrics.metrics()).toContain(
+      'metering_dead_letters_hold_unknown_total 1',
+    );
+  });
+
+  test('in one partition makes no other wait', async () => {
+    const at = await bench.member();
+    await bench.caughtUp(at);
+    const newer = bench.emitter.completed(bench.sample(1));
+    await at.eventLog.append([
+      { ...newer, headers: { ...newer.headers, ce_type: 'request.completed.v2' } },
+      { ...bench.emitter.completed(bench.sample(2, inPartition(1))), value: Buffer.from([0xff]) },
+      bench.emitter.completed(bench.sample(3, { ...inPartition(1), price_id: 'a'.repeat(64) })),
+    ]);
+    await at.eventLog.append([
+      bench.emitter.completed(bench.sample(4, inPartition(2))),
+      bench.emitter.rejected(rejected(5, {}, bench.clock.nowMs())),
+    ]);
+    await bench.reached(at, 2, 1n, 2_000);
+    await eventually(
+      async () => {
+        const { rows } = await at.database.query<{ n: bigint }>(
+          `SELECT next_offset AS n FROM log_position WHERE topic = $1 AND partition = 0`,
+          [TOPICS.requestRejected],
+        );
+        return rows[0]?.n === 1n;
+      },
+      { deadlineMs: 2_000 },
+    );
+    expect(await bench.sums()).toMatchObject({ rows: 1 });
+  });
+
+  test('that is of an unknown type or far too large is parked like any other', async () => {
+    const at = await bench.member();
+    const strange = bench.emitter.completed(bench.sample(1));
+    const huge = bench.emitter.completed(bench.sample(2, { raw_usage: 'x'.repeat(200_000) }));
+    await at.eventLog.append([
+      { ...strange, headers: { ...strange.headers, ce_type: 'request.pondered.v1' } },
+      huge,
+      bench.emitter.completed(bench.sample(3)),
+    ]);
+    await bench.caughtUp(at);
+    expect(await letters(at)).toEqual([
+      { offset: 0, class: 'unknown_type', booked: true },
+      { offset: 1, class: 'malformed', booked: true },
+    ]);
+    expect(await bench.sums()).toEqual({
+      rows: 3,
+      events: 3,
+      chargePicoUsd: CHARGE + 2n * HOLD,
+    });
+  });
+});
+
+describe('a row that the ledger refuses', () => {
+  async function constrain(sql: string): Promise<Member> {
+    const at = await bench.member();
+    await bench.ledger(`ALTER TABLE raw_usage_v1 ADD CONSTRAINT test_rule CHECK ${sql}`);
+    return at;
+  }
+
+  test('is found by halving and stays booked at its hold; all others are written', async () => {
+    let inserts = 0;
+    bench.store.beforeInsert = async () => {
+      inserts += 1;
+    };
+    const at = await constrain('latency_ms != 777');
+    const records = Array.from({ length: 256 }, (_, n) =>
+      bench.emitter.completed(bench.sample(n, n === 77 ? { latency_ms: 777 } : {})),
+    );
+    await at.eventLog.append(records);
+    await bench.caughtUp(at);
+    expect(await letters(at)).toEqual([{ offset: 77, class: 'row_refused', booked: true }]);
+    expect(await bench.sums()).toEqual({
+      rows: 256,
+      events: 256,
+      chargePicoUsd: 255n * CHARGE + HOLD,
+    });
+    // log2(256) refused halves, as many that went through, the last record and its substitute.
+    expect(inserts).toBeLessThanOrEqual(2 * 8 + 3);
+    const plans = await at.database.query(`SELECT 1 FROM sink_plan WHERE state <> 'DONE'`);
+    expect(plans.rowCount).toBe(0);
+  });
+
+  test('even at its hold is parked without a row, and said to be', async () => {
+    const at = await constrain(`user_id != 'nobody'`);
+    await at.eventLog.append([
+      bench.emitter.completed(bench.sample(1)),
+      bench.emitter.completed(bench.sample(2, { user_id: 'nobody' })),
+      bench.emitter.completed(bench.sample(3)),
+    ]);
+    await bench.caughtUp(at);
+    expect(await letters(at)).toEqual([{ offset: 1, class: 'row_refused', booked: false }]);
+    expect(await bench.sums()).toMatchObject({ rows: 2, chargePicoUsd: 2n * CHARGE });
+  });
+
+  test('in a batch that a dead owner left prepared does not stop its successor', async () => {
+    const at = await constrain('latency_ms != 777');
+    const away = async (): Promise<void> => {
+      throw new Error('the engine is away');
+    };
+    bench.store.beforeInsert = away;
+    bench.store.beforeDigest = away;
+    await at.eventLog.append(
+      [1, 2, 3].map((n) =>
+        bench.emitter.completed(bench.sample(n, n === 2 ? { latency_ms: 777 } : {})),
+      ),
+    );
+    await eventually(async () => {
+      const { rowCount } = await at.database.query(
+        `SELECT 1 FROM sink_plan WHERE state = 'PREPARED'`,
+      );
+      return rowCount === 1;
+    });
+    await at.stop();
+    bench.store.beforeInsert = async () => undefined;
+    bench.store.beforeDigest = async () => undefined;
+    const next = await bench.member();
+    await bench.caughtUp(next);
+    expect(await letters(next)).toEqual([{ offset: 1, class: 'row_refused', booked: true }]);
+    expect(await bench.sums()).toEqual({ rows: 3, events: 3, chargePicoUsd: 2n * CHARGE + HOLD });
+  });
+
+  test('row after row is a fault of the table: nothing more is parked, the partition stops', async () => {
+    const at = await constrain('latency_ms != 777');
+    const records = Array.from({ length: 30 }, (_, n) =>
+      bench.emitter.completed(bench.sample(n, { latency_ms: 777 })),
+    );
+    await at.eventLog.append(records);
+    await eventually(async () => (await letters(at)).length === 20, { deadlineMs: 30_000 });
+    await eventually(async () =>
+      (await at.runtime.metrics.metrics()).includes(
+        'metering_partition_stopped{topic="request.completed",partition="0"} 1',
+      ),
+    );
+    expect((await letters(at)).length).toBe(20);
+    await bench.ledger('ALTER TABLE raw_usage_v1 DROP CONSTRAINT test_rule');
+    await bench.caughtUp(at, 30_000);
+    expect(await bench.sums()).toMatchObject({ rows: 30 });
+  }, 90_000);
+});
+
+test('a price that is not known yet is waited for, and never rated at 0', async () => {
+  let isKnown = false;
+  class LatePrices extends SamplePrices {
+    override async findEntry(priceId: string): Promise<typeof PRICE | null> {
+      return isKnown && priceId === PRICE.priceId ? PRICE : null;
+    }
+  }
+  const at = await bench.member({ prices: new LatePrices() });
+  await at.eventLog.append([bench.emitter.completed(bench.sample(1))]);
+  const { rowCount } = await eventually(async () => {
+    const asked = await at.database.query('SELECT 1 FROM log_position WHERE next_offset > 0');
+    return asked;
+  });
+  expect(rowCount).toBe(0);
+  expect(await bench.sums()).toMatchObject({ rows: 0 });
+  isKnown = true;
+  await bench.caughtUp(at);
+  expect(await bench.sums()).toEqual({ rows: 1, events: 1, chargePicoUsd: CHARGE });
+});
+
+function inPartition(partition: number): { readonly key_id: string } {
+  return { key_id: keyInPartition(partition) };
+}
