@@ -6,14 +6,17 @@ import { SystemRandom, type Random } from '#libs/kernel';
  * What goes wrong between a client and a server:
  * `refuse` ends connections as soon as they come, `hang` takes bytes from both sides and passes none
  * on, `cut` resets a connection after so many bytes of the client, `drop_replies` passes requests on
- * and, for a share of the replies, resets the connection instead of passing the reply back.
+ * and, for a share of the replies, resets the connection instead of passing the reply back, `hold`
+ * keeps the first request that it is meant for, and what follows it on its connection, until `release`:
+ * the server gets them then, whether or not the client still waits.
  */
 export type TcpFault =
   | { readonly kind: 'none' }
   | { readonly kind: 'refuse' }
   | { readonly kind: 'hang' }
   | { readonly kind: 'cut'; readonly afterBytes: number }
-  | { readonly kind: 'drop_replies'; readonly share: number };
+  | { readonly kind: 'drop_replies'; readonly share: number }
+  | { readonly kind: 'hold'; readonly isMeant: (request: Buffer) => boolean };
 
 /** Where the proxy leads. */
 export interface TcpFaultProxyOptions {
@@ -29,11 +32,18 @@ interface Pair {
   sentBytes: number;
 }
 
+/** A connection whose requests are kept. */
+interface Held {
+  readonly pair: Pair;
+  readonly requests: Buffer[];
+}
+
 /** Stands between clients and a server on the loopback interface and breaks what a test wants broken. */
 export class TcpFaultProxy {
   private fault: TcpFault = { kind: 'none' };
   private readonly pairs = new Set<Pair>();
   private dropped = 0;
+  private held: Held | undefined;
   private targetPort: number;
 
   private constructor(
@@ -64,12 +74,27 @@ export class TcpFaultProxy {
     return this.dropped;
   }
 
+  /** Bytes of requests that are held. */
+  get heldBytes(): number {
+    return this.held?.requests.reduce((sum, bytes) => sum + bytes.length, 0) ?? 0;
+  }
+
   /** Breaks open and later connections in this way until the next call. */
   set(fault: TcpFault): void {
     this.fault = fault;
     for (const pair of this.pairs) pair.sentBytes = 0;
     if (fault.kind === 'refuse') this.reset();
     if (fault.kind === 'none') this.reset();
+  }
+
+  /** Gives the server what was held, and the orderly end of a client that has gone. */
+  release(): void {
+    const { held } = this;
+    if (held === undefined) return;
+    this.held = undefined;
+    this.fault = { kind: 'none' };
+    for (const bytes of held.requests) held.pair.server.write(bytes);
+    if (!this.pairs.has(held.pair)) held.pair.server.end();
   }
 
   /** Leads later connections to another port, for a server that comes back elsewhere. */
@@ -85,6 +110,7 @@ export class TcpFaultProxy {
   /** Resets the connections and stops listening. */
   async close(): Promise<void> {
     this.reset();
+    this.held?.pair.server.destroy();
     await new Promise((resolve) => this.listener.close(resolve));
   }
 
@@ -114,6 +140,13 @@ export class TcpFaultProxy {
       this.end(pair);
       return;
     }
+    if (fault.kind === 'hold' && this.held === undefined && fault.isMeant(bytes)) {
+      this.held = { pair, requests: [] };
+    }
+    if (this.held?.pair === pair) {
+      this.held.requests.push(bytes);
+      return;
+    }
     pair.sentBytes += bytes.length;
     if (!pair.server.write(bytes)) pair.client.pause();
   }
@@ -131,7 +164,10 @@ export class TcpFaultProxy {
 
   private end(pair: Pair): void {
     if (!this.pairs.delete(pair)) return;
-    pair.client.resetAndDestroy();
+    // A socket that is ending by itself can no longer be reset: the handle would never be freed.
+    if (pair.client.writableEnded) pair.client.destroy();
+    else pair.client.resetAndDestroy();
+    if (this.held?.pair === pair) return;
     // The server keeps what it was sent: it gets an orderly end.
     pair.server.end();
     pair.server.destroySoon();
