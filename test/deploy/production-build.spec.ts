@@ -67,7 +67,7 @@ test('no call of a failpoint is left, and none of their names', () => {
 
 test('a stripped module keeps its lines, so that its source map stays right', () => {
   const stripped = files.filter((file) => {
-    if (!file.endsWith('.js') || /kernel\/src\/failpoint\.js$/.test(file)) return false;
+    if (!file.endsWith('.js') || file.endsWith('kernel/src/failpoint.js')) return false;
     const before = readFileSync(join(PROJECT, 'dist', file), 'utf8');
     const after = readFileSync(join(product, 'dist', file), 'utf8');
     expect([file, after.split('\n').length]).toEqual([file, before.split('\n').length]);
