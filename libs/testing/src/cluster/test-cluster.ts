@@ -9,6 +9,7 @@ import { startTestRedis, type TestRedis } from '../test-redis.js';
 import { ClusterApi } from './cluster-api.js';
 import { writeCatalog, type ClusterModel } from './cluster-catalog.js';
 import { ClusterClickHouse } from './cluster-clickhouse.js';
+import { ClusterDisk } from './cluster-disk.js';
 import { ClusterPostgres } from './cluster-postgres.js';
 import { ClusterProcess } from './cluster-process.js';
 import { entryOf, ServiceFactory, ServicePorts, type ClusterService } from './cluster-services.js';
@@ -27,8 +28,8 @@ export interface TestClusterOptions {
   readonly isOwn?: boolean;
   /** Added to the environment of every service. @default nothing */
   readonly extraEnv?: Readonly<Record<string, string>>;
-  /** An existing empty folder for the spools instead of one in the cluster's own. */
-  readonly folder?: string;
+  /** Gives spool, Kafka and ClickHouse disks of their own that a test can fill. @default false */
+  readonly hasDisks?: boolean;
 }
 
 /** The engines, open. */
@@ -37,6 +38,14 @@ interface ClusterEngines {
   readonly redis: TestRedis;
   readonly postgres: ClusterPostgres;
   readonly clickhouse: ClusterClickHouse;
+  readonly disks: ClusterDisks | null;
+}
+
+/** Disks that can be filled. */
+interface ClusterDisks {
+  readonly spool: ClusterDisk;
+  readonly kafka: ClusterDisk;
+  readonly clickhouse: ClusterDisk;
 }
 
 /**
@@ -70,11 +79,11 @@ export class TestCluster {
 
   /** Starts engines, migrates, starts the services; resolves when all of them serve. */
   static async start(options: TestClusterOptions): Promise<TestCluster> {
-    const directory = options.folder ?? mkdtempSync(join(tmpdir(), 'tollgate-cluster-'));
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-cluster-'));
     // As root the database runs as another user, who must be able to pass through.
     chmodSync(directory, 0o711);
     const callOff = watchOver(directory);
-    const engines = await startEngines(directory, options.isOwn === true);
+    const engines = await startEngines(directory, options);
     const instances = instancesOf(options.metering ?? 1);
     const names = instances.map(([, name]) => name);
     const ports = await ServicePorts.choose([...names, 'simulator', SPARE_METERING]);
@@ -93,7 +102,7 @@ export class TestCluster {
       simulatorUrl: `http://127.0.0.1:${upstreamFaults.port}`,
       logPartitions,
       catalog,
-      extraEnv,
+      extraEnv: { KAFKA_SESSION_MS: '2000', ...extraEnv },
     };
     const factory = new ServiceFactory(settings, ports);
     const cluster = new TestCluster(
@@ -174,6 +183,7 @@ export class TestCluster {
     await this.simulator.end('SIGKILL');
     await Promise.all([kafka.stop(), redis.stop(), postgres.stop(), clickhouse.stop()]);
     await this.upstreamFaults.close();
+    for (const disk of Object.values(this.engines.disks ?? {})) disk.close();
     this.callOff();
     if (options.keep !== true) rmSync(this.directory, { recursive: true, force: true });
   }
@@ -186,6 +196,9 @@ export class TestCluster {
 
 const SIMULATOR_LOG = 'simulator.jsonl';
 const SPARE_METERING = 'metering-spare';
+const SPOOL_DISK_MIB = 96;
+const KAFKA_DISK_MIB = 384;
+const CLICKHOUSE_DISK_MIB = 512;
 
 function instancesOf(metering: number): (readonly [ClusterService, string])[] {
   const copies = Array.from({ length: metering }, (_, index) =>
@@ -200,14 +213,46 @@ function instancesOf(metering: number): (readonly [ClusterService, string])[] {
   ];
 }
 
-async function startEngines(directory: string, isOwn: boolean): Promise<ClusterEngines> {
+async function startEngines(
+  directory: string,
+  options: TestClusterOptions,
+): Promise<ClusterEngines> {
+  const isOwn = options.isOwn === true;
+  const disks = options.hasDisks === true ? openDisks(directory) : null;
   const [kafka, redis, postgres, clickhouse] = await Promise.all([
-    startTestKafka({ brokers: 1, isOwn, isProxied: isOwn }),
+    below(disks?.kafka, () => startTestKafka({ brokers: 1, isOwn, isProxied: isOwn })),
     startTestRedis({ isOwn }),
     ClusterPostgres.start(join(directory, 'postgres')),
-    ClusterClickHouse.start(isOwn),
+    below(disks?.clickhouse, () => ClusterClickHouse.start(isOwn)),
   ]);
-  return { kafka, redis, postgres, clickhouse };
+  return { kafka, redis, postgres, clickhouse, disks };
+}
+
+function openDisks(directory: string): ClusterDisks {
+  return {
+    spool: ClusterDisk.open(join(directory, 'spool-proxy'), SPOOL_DISK_MIB),
+    kafka: ClusterDisk.open(join(directory, 'kafka'), KAFKA_DISK_MIB),
+    clickhouse: ClusterDisk.open(join(directory, 'clickhouse'), CLICKHOUSE_DISK_MIB),
+  };
+}
+
+let tmpdirTaken: Promise<unknown> = Promise.resolve();
+
+/** Starts an engine with its folder on a disk; one after the other, because the process has one `TMPDIR`. */
+function below<T>(disk: ClusterDisk | undefined, start: () => Promise<T>): Promise<T> {
+  if (disk === undefined) return start();
+  const started = tmpdirTaken.then(async () => {
+    const { TMPDIR } = process.env;
+    process.env['TMPDIR'] = disk.path;
+    try {
+      return await start();
+    } finally {
+      if (TMPDIR === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = TMPDIR;
+    }
+  });
+  tmpdirTaken = started.catch(() => undefined);
+  return started;
 }
 
 function simulatorOf(directory: string, ports: ServicePorts): ClusterProcess {

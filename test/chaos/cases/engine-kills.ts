@@ -1,0 +1,102 @@
+import { delay } from '#libs/kernel';
+
+import type { LoadProfile } from '../load/chaos-load.js';
+import type { FaultCase, FaultContext, Injected } from './fault-case.js';
+
+/** While PostgreSQL is away nothing is admitted for a budgeted key and unknown keys are not found. */
+const STORE_AWAY = ['budget_unavailable', 'service_unavailable'];
+const ANSWERS_AFTER = 10;
+
+/** What a case without failpoints is made of. */
+type Plain = Pick<FaultCase, 'id' | 'variant' | 'guarantee'> & {
+  readonly allows5xx?: readonly string[];
+  readonly profile?: LoadProfile;
+  readonly work: (context: FaultContext) => Promise<Injected | void>;
+};
+
+/** A case that acts from outside, on processes or connections. */
+export function outside(plain: Plain): FaultCase {
+  const { id, variant, guarantee, allows5xx = [], profile = 'mixed', work } = plain;
+  const inject = async (context: FaultContext): Promise<Injected> => {
+    await context.load.untilAnswered(context.random.integer(3, 25));
+    const injected = (await work(context)) ?? { hits: 1 };
+    await context.load.untilAnswered(ANSWERS_AFTER);
+    return injected;
+  };
+  return { id, variant, guarantee, failpoint: null, allows5xx, profile, arming: null, inject };
+}
+
+/** Kills of engines, and of everything at once. */
+export const ENGINE_KILLS: readonly FaultCase[] = [
+  outside({
+    id: 'D11',
+    variant: 'kill -9 of ClickHouse',
+    guarantee: 'each row once, whatever of an insert had arrived',
+    work: async ({ installation, random, struck }) => {
+      const { process } = installation.cluster.engines.clickhouse;
+      await delay(random.integer(0, 200));
+      await process.kill();
+      struck();
+      await process.start();
+    },
+  }),
+  outside({
+    id: 'E4',
+    variant: 'kill -9 of PostgreSQL',
+    guarantee: 'committed transactions are kept, those in doubt are done once',
+    allows5xx: STORE_AWAY,
+    work: async ({ installation, random, struck }) => {
+      await delay(random.integer(0, 200));
+      await installation.cluster.engines.postgres.kill();
+      struck();
+      await installation.cluster.engines.postgres.restart();
+    },
+  }),
+  outside({
+    id: 'C1',
+    variant: 'kill -9 of the broker',
+    guarantee: 'requests go on, every record arrives once',
+    work: async ({ installation, random, struck }) => {
+      const [broker] = installation.cluster.engines.kafka.brokers;
+      await delay(random.integer(0, 200));
+      await broker!.kill();
+      struck();
+      await broker!.start();
+    },
+  }),
+  outside({
+    id: 'G1',
+    variant: 'everything killed at once',
+    guarantee: 'all of it together, started again in any order',
+    allows5xx: STORE_AWAY,
+    work: killEverything,
+  }),
+];
+
+async function killEverything({ installation, random, struck }: FaultContext): Promise<void> {
+  const { cluster } = installation;
+  const { clickhouse, kafka, postgres } = cluster.engines;
+  const services = [...cluster.services.keys()];
+  await Promise.all([
+    ...services.map((service) => cluster.service(service).end('SIGKILL')),
+    clickhouse.process.kill(),
+    kafka.brokers[0]!.kill(),
+    postgres.kill(),
+  ]);
+  struck();
+  const starts = [
+    ...services.map((service) => () => installation.start(service)),
+    () => clickhouse.process.start(),
+    () => kafka.brokers[0]!.start(),
+    () => postgres.restart(),
+  ];
+  const order = starts.map((start) => ({ start, at: random.next() }));
+  order.sort((one, other) => one.at - other.at);
+  // Each begins a little after the one before; none waits for another to be ready.
+  await Promise.all(
+    order.map(async ({ start }, index) => {
+      await delay(40 * index);
+      await start();
+    }),
+  );
+}

@@ -1,0 +1,61 @@
+import type { FaultCase } from '../cases/fault-case.js';
+import { FAULT_CASES } from '../cases/index.js';
+import type { ChaosLine } from './chaos-line.js';
+import { ChaosUsageError } from './chaos-options.js';
+import { Installation } from './installation.js';
+import { runCycle, type PlannedCycle } from './run-cycle.js';
+
+/** What a run does. */
+export interface ChaosRunOptions {
+  /** Number of the first cycle. */
+  readonly from: number;
+  readonly cycles: number;
+  readonly faults: readonly string[];
+  readonly seed: number;
+  readonly perBoot: number;
+  /** Told each line as soon as there is one. */
+  readonly onLine: (line: ChaosLine) => void;
+  /** Told where the data and logs of a broken cycle were kept. */
+  readonly onKept: (directory: string) => void;
+}
+
+/**
+ * Runs cycles one after the other, several on one boot of the product. After a broken cycle the boot's
+ * folder is kept and a fresh boot goes on, so that one fault is never judged twice.
+ */
+export async function runChaos(options: ChaosRunOptions): Promise<readonly ChaosLine[]> {
+  const cases = casesOf(options.faults);
+  const lines: ChaosLine[] = [];
+  const last = options.from + options.cycles;
+  const plan = (cycle: number): PlannedCycle | undefined =>
+    cycle < last
+      ? { cycle, seed: options.seed, fault: cases[(cycle - 1) % cases.length]! }
+      : undefined;
+  let installation: Installation | undefined;
+  let onBoot = 0;
+  try {
+    for (let cycle = options.from; cycle < last; cycle += 1) {
+      installation ??= await Installation.boot();
+      const line = await runCycle(installation, plan(cycle)!, plan(cycle + 1));
+      lines.push(line);
+      options.onLine(line);
+      onBoot += 1;
+      const isBroken = line.verdict === 'broken';
+      if (isBroken || onBoot >= options.perBoot) {
+        if (isBroken) options.onKept(installation.cluster.directory);
+        await installation.destroy({ keep: isBroken });
+        installation = undefined;
+        onBoot = 0;
+      }
+    }
+  } finally {
+    await installation?.destroy({ keep: false });
+  }
+  return lines;
+}
+
+function casesOf(ids: readonly string[]): readonly FaultCase[] {
+  const unknown = ids.filter((id) => !FAULT_CASES.some((fault) => fault.id === id));
+  if (unknown.length > 0) throw new ChaosUsageError(`no fault is called ${unknown.join(', ')}`);
+  return ids.length === 0 ? FAULT_CASES : FAULT_CASES.filter(({ id }) => ids.includes(id));
+}
