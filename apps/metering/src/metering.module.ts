@@ -17,6 +17,9 @@ import { OPERATOR_SECRET } from './dead-letters/operator.guard.js';
 import { RetryDeadLetter } from './dead-letters/retry-dead-letter.use-case.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
 import type { MeteringOptions } from './metering-options.js';
+import { openRebuilds, type Rebuilds } from './rebuild/open-rebuilds.js';
+import { RebuildsController } from './rebuild/rebuilds.controller.js';
+import { StartRebuild } from './rebuild/start-rebuild.use-case.js';
 import { LedgerJobs } from './sealing/ledger-jobs.js';
 import { LedgerWorkers, type Worker } from './sealing/ledger-workers.js';
 import { OrphanSweep } from './sealing/orphan-sweep.js';
@@ -35,7 +38,11 @@ import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 const KEEP_REQUESTS_SECONDS = 7 * 86_400;
 
 /** What keeps the ledger visible, clean and checked. */
-function ledgerWorkersOf(options: MeteringOptions, sink: BatchSink): LedgerWorkers {
+function ledgerWorkersOf(
+  options: MeteringOptions,
+  sink: BatchSink,
+  rebuilds: Rebuilds | null,
+): LedgerWorkers {
   const { runtime, database, usageStore, ledgerUpkeep: upkeep, jobs } = options;
   const { clock, random, logger } = runtime;
   const { seals: queue } = sink;
@@ -48,6 +55,7 @@ function ledgerWorkersOf(options: MeteringOptions, sink: BatchSink): LedgerWorke
     const sweep = new OrphanSweep({ database, upkeep, usageStore, clock, logger, metrics });
     workers.push(new LedgerJobs({ jobs, check, sweep, queue, database }));
   }
+  if (rebuilds !== null) workers.push(rebuilds.worker);
   return new LedgerWorkers(workers);
 }
 
@@ -75,7 +83,10 @@ function providersOf(options: MeteringOptions): Provider[] {
   });
   const { streams } = sink;
   const gaps = new GapResendWorker({ database, outbox, streams, clock, metrics, logger });
-  const ledgerWorkers = ledgerWorkersOf(options, sink);
+  const { ledgerUpkeep } = options;
+  const rebuilds =
+    ledgerUpkeep === undefined ? null : openRebuilds(options, ledgerUpkeep, sink, metrics);
+  const ledgerWorkers = ledgerWorkersOf(options, sink, rebuilds);
   const retention = new PlanRetentionWorker(database, sink.plans, logger);
   const logRetention = new LogRetentionWorker({
     eventLog,
@@ -107,6 +118,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     { provide: LETTER_DATABASE, useValue: database },
     { provide: OPERATOR_SECRET, useValue: options.adminApiKey ?? null },
     { provide: RetryDeadLetter, useValue: retry },
+    ...(rebuilds === null ? [] : [{ provide: StartRebuild, useValue: rebuilds.start }]),
     { provide: MeteringOwner, useValue: owner },
     {
       provide: MeteringLifecycle,
@@ -131,7 +143,11 @@ export class MeteringModule {
   static register(options: MeteringOptions): DynamicModule {
     return {
       module: MeteringModule,
-      controllers: [UsageConsumer, DeadLettersController],
+      controllers: [
+        UsageConsumer,
+        DeadLettersController,
+        ...(options.ledgerUpkeep === undefined ? [] : [RebuildsController]),
+      ],
       providers: providersOf(options),
       exports: [MeteringOwner],
     };
