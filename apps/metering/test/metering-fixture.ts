@@ -20,7 +20,7 @@ import type { IdentifiedPrice } from '#libs/pricing/core';
 import { startTestPostgres, type TestPostgres } from '#libs/testing';
 import { ClickHouseUsageStore } from '#libs/usage/adapters';
 import { UsageStore, type BatchDigest, type BatchKey, type LedgerTable } from '#libs/usage/core';
-import type { BatchSeal, RejectionRow, RollupCell, UsageRow } from '#libs/usage/core';
+import type { BatchSeal, LedgerUpkeep, RejectionRow, RollupCell, UsageRow } from '#libs/usage/core';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { PARTITIONS, PRICE } from './sample-events.js';
@@ -58,6 +58,8 @@ export interface MemberSettings {
   /** @default the one price of the sample events */
   readonly prices?: PriceDirectory;
   readonly adminApiKey?: string;
+  /** With it the member rebuilds. */
+  readonly ledgerUpkeep?: LedgerUpkeep;
   /** @default null: the log is in PostgreSQL */
   readonly kafkaBrokers?: readonly string[];
 }
@@ -75,11 +77,11 @@ export async function startMember(
   });
   const database = new Database({ url, schema: 'metering', applicationName: 'member' });
   const { clock, random } = runtime;
-  const { kafkaBrokers, adminApiKey, prices = new SamplePrices() } = settings;
+  const { kafkaBrokers, adminApiKey, ledgerUpkeep, prices = new SamplePrices() } = settings;
   const eventLog =
     kafkaBrokers === undefined
       ? new PostgresEventLog({ database, clock, random, heartbeatMs: 100 })
-      : openEventLog({ service: 'metering', runtime, database, kafkaBrokers });
+      : openEventLog({ service: 'metering', runtime, database, kafka: { kafkaBrokers } });
   const rpc = new LocalRpc();
   rpc.expose(rpcService('auth.prices', prices, PRICE_DIRECTORY_METHODS));
   const options: MeteringOptions = {
@@ -91,6 +93,7 @@ export async function startMember(
     usageStore,
     lingerMs: 5,
     ...(adminApiKey !== undefined && { adminApiKey }),
+    ...(ledgerUpkeep !== undefined && { ledgerUpkeep }),
   };
   const app = await createHttpApp(MeteringModule.register(options), runtime, {
     serviceName: 'metering',
@@ -168,6 +171,8 @@ export class FaultyStore extends UsageStore {
   /** Called around every insert of usage; what it throws is what the caller sees. */
   beforeInsert: (key: BatchKey, rows: readonly UsageRow[]) => Promise<void> = async () => undefined;
   afterInsert: (key: BatchKey) => Promise<void> = async () => undefined;
+  /** What the last insert of usage was given. */
+  lastRows: readonly UsageRow[] = [];
   beforeDigest: () => Promise<void> = async () => undefined;
 
   constructor(readonly inner: ClickHouseUsageStore) {
@@ -175,6 +180,7 @@ export class FaultyStore extends UsageStore {
   }
 
   async insertUsage(key: BatchKey, rows: readonly UsageRow[]): Promise<void> {
+    this.lastRows = rows;
     await this.beforeInsert(key, rows);
     await this.inner.insertUsage(key, rows);
     await this.afterInsert(key);
