@@ -79,8 +79,7 @@ async function authOptions(
       service: 'auth',
       runtime,
       database,
-      kafkaBrokers: config.kafkaBrokers,
-      kafkaSessionMs: config.kafkaSessionMs,
+      kafka: config,
     }),
     priceSheetsDir: config.priceSheetsDir ?? join(projectRoot(), 'prices'),
   };

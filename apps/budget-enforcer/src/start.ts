@@ -41,8 +41,7 @@ async function budgetProcess(config: BudgetEnforcerConfig): Promise<ServiceProce
     service: 'budget-enforcer',
     runtime,
     database,
-    kafkaBrokers: config.kafkaBrokers,
-    kafkaSessionMs: config.kafkaSessionMs,
+    kafka: config,
   });
   const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
   const rpc = new HttpRpcTransport({

@@ -51,8 +51,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
     service: 'metering',
     runtime,
     database,
-    kafkaBrokers: config.kafkaBrokers,
-    kafkaSessionMs: config.kafkaSessionMs,
+    kafka: config,
   });
   const usageStore = new ClickHouseUsageStore(engine);
   const ledgerUpkeep = new ClickHouseLedgerUpkeep(engine);

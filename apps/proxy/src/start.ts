@@ -65,8 +65,7 @@ async function proxyProcess(
     service: 'proxy',
     runtime,
     database,
-    kafkaBrokers: config.kafkaBrokers,
-    kafkaSessionMs: config.kafkaSessionMs,
+    kafka: config,
   });
   const transport = new UndiciTransport();
   let listeningAt = '';

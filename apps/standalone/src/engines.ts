@@ -74,7 +74,7 @@ export async function openEngines(
       service: 'standalone',
       runtime,
       database: databases.metering,
-      kafkaBrokers: config.kafkaBrokers,
+      kafka: config,
     });
     const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
     const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });

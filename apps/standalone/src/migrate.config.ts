@@ -1,9 +1,9 @@
 import { Max, Min } from 'class-validator';
 
-import { EnvInteger, EnvUrl } from '#libs/platform/config';
+import { EnvInteger, EnvUrl, KafkaConfig } from '#libs/platform/config';
 
 /** What the migration needs to know. */
-export class MigrateConfig {
+export class MigrateConfig extends KafkaConfig {
   @EnvUrl('DATABASE_URL', ['postgres', 'postgresql'], {
     describe: 'the PostgreSQL to migrate; the login may create roles and schemas',
     isSecret: true,

@@ -1,12 +1,17 @@
 /**
  * Brings the database of `DATABASE_URL` to the current schema, with one role per service and the
- * topics of the event log, and exits. Run it before the first start of the separate services and
+ * topics of the event log (those on Kafka too when `KAFKA_BROKERS` is set), and exits. Run it before the first start of the separate services and
  * after each upgrade; standalone does the same by itself. Safe to repeat. Exit codes: 0 done, 1 failed,
  * 2 faulty configuration.
  */
 import { pino } from 'pino';
 
-import { productTopics, provisionTopics } from '#libs/event-log/adapters';
+import {
+  kafkaAddress,
+  productTopics,
+  provisionKafkaTopics,
+  provisionTopics,
+} from '#libs/event-log/adapters';
 import { messageOf } from '#libs/kernel';
 import { ConfigError, EXIT_CONFIG, loadConfig, processEnvironment } from '#libs/platform/config';
 import { migratePostgres } from '#libs/platform/postgres';
@@ -15,10 +20,14 @@ import { POSTGRES_MIGRATIONS } from '#migrations';
 import { MigrateConfig } from './migrate.config.js';
 
 try {
-  const { databaseUrl: url, logPartitions } = loadConfig(MigrateConfig, processEnvironment());
+  const config = loadConfig(MigrateConfig, processEnvironment());
+  const { databaseUrl: url, logPartitions } = config;
   const logger = pino(pino.destination(2));
   await migratePostgres({ url, migrations: POSTGRES_MIGRATIONS, logger });
-  await provisionTopics(url, productTopics(logPartitions));
+  const topics = productTopics(logPartitions);
+  await provisionTopics(url, topics);
+  const kafka = kafkaAddress(config, 'tollgate-migrate');
+  if (kafka !== null) await provisionKafkaTopics(kafka, topics);
   process.stdout.write('the database is up to date\n');
 } catch (error) {
   process.stderr.write(`migrate: ${messageOf(error)}\n`);

@@ -1,9 +1,9 @@
 import { IsIn, Max, Min, MinLength, ValidateIf } from 'class-validator';
 
-import { EnvAddresses, EnvFlag, EnvInteger, EnvText, EnvUrl } from '#libs/platform/config';
+import { EnvFlag, EnvInteger, EnvText, EnvUrl, KafkaConfig } from '#libs/platform/config';
 
 /** Settings of the five services in one process; every one has a default that works. */
-export class StandaloneConfig {
+export class StandaloneConfig extends KafkaConfig {
   @EnvInteger('PORT', { describe: 'the port to listen on, 0 for a free one', fallback: '8080' })
   @Min(0)
   @Max(65_535)
@@ -77,12 +77,6 @@ export class StandaloneConfig {
   @Min(1)
   @Max(64)
   logPartitions!: number;
-
-  @EnvAddresses('KAFKA_BROKERS', {
-    describe: 'the Kafka of the event log, host:port each; the log is in PostgreSQL when unset',
-    fallback: null,
-  })
-  kafkaBrokers!: readonly string[] | null;
 
   @EnvUrl('REDIS_URL', ['redis', 'rediss'], {
     describe: 'the Redis of the jobs; they are in PostgreSQL when unset',

@@ -51,3 +51,24 @@ export function partitionsChanged(topic: string, before: number, now: number): A
       `the count is fixed for the life of a deployment: set it back to ${before}`,
   });
 }
+
+/** A topic was made with other settings than the product needs; `what` names the difference. */
+export function topicDiffers(topic: string, what: string): AppError {
+  return new AppError({
+    code: 'event_log.topic_differs',
+    kind: 'conflict',
+    publicMessage: `topic ${topic} has ${what}; change the topic, or remove it while it is empty`,
+  });
+}
+
+/** The brokers do not let us in. */
+export function loginRefused(cause: unknown): AppError {
+  return new AppError({
+    code: 'event_log.login_refused',
+    kind: 'unavailable',
+    publicMessage: 'the event log is not available',
+    internalMessage: `event log: the brokers refuse the login: ${messageOf(cause)}`,
+    retryable: true,
+    cause,
+  });
+}

@@ -48,6 +48,18 @@ export function variablesOf(configClass: new () => object): readonly EnvVariable
   return (Reflect.getMetadata(VARIABLES, configClass.prototype) ?? []) as readonly EnvVariable[];
 }
 
+/**
+ * A member of a type of its own.
+ * @param parse throws an Error whose message says what is wrong with the text
+ */
+export function EnvValue(
+  name: string,
+  parse: (text: string) => unknown,
+  options: EnvOptions,
+): PropertyDecorator {
+  return declare(name, options, parse);
+}
+
 /** A member of type string. */
 export function EnvText(name: string, options: EnvOptions): PropertyDecorator {
   return declare(name, options, (text) => text);

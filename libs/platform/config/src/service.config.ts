@@ -1,9 +1,10 @@
 import { IsIn, Max, Min, MinLength } from 'class-validator';
 
-import { EnvAddresses, EnvInteger, EnvText, EnvUrl } from './env-variable.js';
+import { EnvInteger, EnvText, EnvUrl } from './env-variable.js';
+import { KafkaConfig } from './kafka.config.js';
 
 /** Settings that every service has as a process of its own; each adds its port and its engines. */
-export class ServiceConfig {
+export class ServiceConfig extends KafkaConfig {
   @EnvText('HOST', { describe: 'the address to listen on', fallback: '127.0.0.1' })
   host!: string;
 
@@ -28,20 +29,6 @@ export class ServiceConfig {
   @Min(1)
   @Max(64)
   logPartitions!: number;
-
-  @EnvAddresses('KAFKA_BROKERS', {
-    describe: 'the Kafka of the event log, host:port each; the log is in PostgreSQL when unset',
-    fallback: null,
-  })
-  kafkaBrokers!: readonly string[] | null;
-
-  @EnvInteger('KAFKA_SESSION_MS', {
-    describe: 'after this long without a sign of life the partitions of a process go to others',
-    fallback: '10000',
-  })
-  @Min(1_000)
-  @Max(300_000)
-  kafkaSessionMs!: number;
 
   @EnvUrl('REDIS_URL', ['redis', 'rediss'], {
     describe: 'the Redis of the jobs; they are in PostgreSQL when unset',

@@ -2,9 +2,10 @@ import { ProduceAcks, Producer } from '@platformatic/kafka';
 
 import type { LogRecordInput } from '../../../core/src/index.js';
 import { tooLarge } from '../log-errors.js';
-import type { KafkaAddress } from './kafka-connection.js';
+import { OPEN_NETWORK, type KafkaAddress } from './kafka-connection.js';
 import { fromKafkaError, isKafkaError } from './kafka-errors.js';
 import { sizeOf } from './kafka-record.mapping.js';
+import { appenderSecurity } from './kafka-security.js';
 
 /**
  * Most bytes that one append may give to one partition; topics are provisioned to take as much in
@@ -66,7 +67,7 @@ export class KafkaAppender {
 }
 
 function openProducer(address: KafkaAddress): TextProducer {
-  const { brokers, clientId, requestTimeoutMs = 15_000 } = address;
+  const { brokers, clientId, requestTimeoutMs = 15_000, security = OPEN_NETWORK } = address;
   const bytesOf = (text: string | undefined): Buffer => Buffer.from(text ?? '');
   return new Producer({
     clientId,
@@ -79,6 +80,7 @@ function openProducer(address: KafkaAddress): TextProducer {
     timeout: REPLICATION_MS,
     requestTimeout: requestTimeoutMs,
     connectTimeout: CONNECT_MS,
+    ...appenderSecurity(security),
     serializers: {
       key: bytesOf,
       value: (value) => value,

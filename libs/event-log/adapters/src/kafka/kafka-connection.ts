@@ -1,7 +1,17 @@
-import { Socket } from 'node:net';
-import { Kafka, logLevel, type Cluster, type PartitionAssigner } from 'kafkajs';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+
+import {
+  Kafka,
+  logLevel,
+  type Cluster,
+  type ISocketFactoryArgs,
+  type PartitionAssigner,
+} from 'kafkajs';
 
 import { assert } from '#libs/kernel';
+
+import { readerSecurity, type KafkaSecurity } from './kafka-security.js';
 
 /** How brokers are reached. */
 export interface KafkaAddress {
@@ -11,7 +21,12 @@ export interface KafkaAddress {
   readonly clientId: string;
   /** After this long without an answer a request has failed, milliseconds. @default 15000 */
   readonly requestTimeoutMs?: number;
+  /** @default neither TLS nor a login */
+  readonly security?: KafkaSecurity;
 }
+
+/** What a network is taken for when nothing is said: one that needs no protection. */
+export const OPEN_NETWORK: KafkaSecurity = { tls: false, login: null };
 
 /** Time to open a connection, milliseconds; a broker on the same network takes about one. */
 const CONNECT_MS = 3_000;
@@ -24,16 +39,18 @@ const NO_RETRIES = { retries: 0 };
  * A socket whose owner may fail on what it receives: the client's decoder throws when a stream is
  * damaged, which would end the process, and which ends the connection instead.
  */
-class GuardedSocket extends Socket {
-  override emit(event: string | symbol, ...values: unknown[]): boolean {
-    if (event !== 'data') return super.emit(event, ...values);
+function guarded(socket: Socket): Socket {
+  const emit = socket.emit.bind(socket) as Socket['emit'];
+  socket.emit = (event: string | symbol, ...values: unknown[]): boolean => {
+    if (event !== 'data') return emit(event, ...values);
     try {
-      return super.emit(event, ...values);
+      return emit(event, ...values);
     } catch (error) {
-      this.destroy(error instanceof Error ? error : new Error(String(error)));
+      socket.destroy(error instanceof Error ? error : new Error(String(error)));
       return true;
     }
-  }
+  };
+  return socket;
 }
 
 /**
@@ -63,7 +80,8 @@ export class KafkaConnection {
       retry: NO_RETRIES,
       // What fails is thrown; the caller reports it.
       logLevel: logLevel.NOTHING,
-      socketFactory: ({ host, port, onConnect }) => this.open(host, port, onConnect),
+      ...readerSecurity(address.security ?? OPEN_NETWORK),
+      socketFactory: (target) => this.open(target),
     });
   }
 
@@ -103,20 +121,34 @@ export class KafkaConnection {
     this.sockets.clear();
   }
 
-  private open(host: string, port: number, onConnect: () => void): Socket {
-    const socket = new GuardedSocket();
+  private open({ host, port, ssl, onConnect }: ISocketFactoryArgs): Socket {
+    const socket = guarded(openSocket(host, port, ssl));
     if (this.isDestroyed) return socket.destroy(gaveUp());
     this.sockets.add(socket);
     let isOpen = false;
-    socket.on('connect', () => (isOpen = true));
+    // The client knows no difference; with TLS a connection is there when the handshake is done.
+    socket.on(isTls(ssl) ? 'secureConnect' : 'connect', () => {
+      isOpen = true;
+      onConnect();
+    });
     socket.on('close', () => {
       this.sockets.delete(socket);
       if (!isOpen || this.isDestroyed) return;
       this.destroy();
       this.onBroken();
     });
-    return socket.setNoDelay(true).setKeepAlive(true).connect({ host, port }, onConnect);
+    return socket.setNoDelay(true).setKeepAlive(true);
   }
+}
+
+/** The client gives nothing where its types promise options. */
+function isTls(ssl: ConnectionOptions | undefined): ssl is ConnectionOptions {
+  return ssl !== undefined;
+}
+
+function openSocket(host: string, port: number, ssl: ConnectionOptions | undefined): Socket {
+  if (!isTls(ssl)) return connectTcp({ host, port });
+  return connectTls({ ...ssl, host, port, ...(isIP(host) === 0 && { servername: host }) });
 }
 
 function gaveUp(): Error {

@@ -1,6 +1,6 @@
 import { AppError, messageOf } from '#libs/kernel';
 
-import { outOfRange, unavailable, unknownTopic } from '../log-errors.js';
+import { loginRefused, outOfRange, unavailable, unknownTopic } from '../log-errors.js';
 
 /** The parts of the clients' errors that decisions rest on. */
 interface ClientError {
@@ -40,6 +40,9 @@ export function fromKafkaError(error: unknown): AppError {
   if (isKafkaError(error, 'OFFSET_OUT_OF_RANGE')) return outOfRange(messageOf(error));
   if (isKafkaError(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION')) {
     return unknownTopic(messageOf(error));
+  }
+  if (isKafkaError(error, 'SASL_AUTHENTICATION_FAILED', 'KafkaJSSASLAuthenticationError')) {
+    return loginRefused(error);
   }
   return unavailable(error);
 }

@@ -1,9 +1,9 @@
-import { Kafka, logLevel, type Admin } from 'kafkajs';
+import { ConfigResourceTypes, type Admin } from 'kafkajs';
 
-import { partitionsChanged } from '../log-errors.js';
+import { partitionsChanged, topicDiffers } from '../log-errors.js';
 import type { TopicPartitions } from '../topic-partitions.js';
 import { MAX_PARTITION_APPEND_BYTES } from './kafka-appender.js';
-import type { KafkaAddress } from './kafka-connection.js';
+import { KafkaConnection, type KafkaAddress } from './kafka-connection.js';
 import { fromKafkaError, isKafkaError } from './kafka-errors.js';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -16,6 +16,13 @@ const RETENTION_MS: Readonly<Record<string, number>> = {
 };
 const DEFAULT_RETENTION_MS = 7 * DAY_MS;
 
+/** Settings without which the promises of the log do not hold, whoever made the topic. */
+const NEEDED = {
+  // Records are kept or dropped by age alone; of two with one key both count.
+  'cleanup.policy': 'delete',
+  'message.timestamp.type': 'LogAppendTime',
+};
+
 /** Replicas of each partition where the cluster has as many brokers. */
 const REPLICAS = 3;
 
@@ -24,15 +31,15 @@ const REPLICAS = 3;
  * and with three replicas two have to have a record before it counts. Idempotent; any number of
  * processes may call it at once.
  * @throws AppError `event_log.partitions_changed` when a topic has another count: keys would move
- *   to other partitions and their order would be lost
+ *   to other partitions and their order would be lost; `event_log.topic_differs` when a topic that
+ *   somebody made is compacted, or carries the times of its writers
  */
 export async function provisionKafkaTopics(
   address: KafkaAddress,
   topics: TopicPartitions,
 ): Promise<void> {
-  const { brokers, clientId } = address;
-  const kafka = new Kafka({ brokers: [...brokers], clientId, logLevel: logLevel.NOTHING });
-  const admin = kafka.admin();
+  const connection = new KafkaConnection(address, () => undefined);
+  const admin = connection.kafka.admin();
   try {
     await admin.connect();
     const { brokers: nodes } = await admin.describeCluster();
@@ -44,6 +51,7 @@ export async function provisionKafkaTopics(
     throw fromKafkaError(error);
   } finally {
     await admin.disconnect();
+    connection.destroy();
   }
 }
 
@@ -55,8 +63,7 @@ async function create(
 ): Promise<void> {
   if (missing.length === 0) return;
   const settings = (topic: string): Record<string, string | number> => ({
-    'cleanup.policy': 'delete',
-    'message.timestamp.type': 'LogAppendTime',
+    ...NEEDED,
     'retention.ms': RETENTION_MS[topic] ?? DEFAULT_RETENTION_MS,
     'max.message.bytes': MAX_PARTITION_APPEND_BYTES + 1024 * 1024,
     'min.insync.replicas': replicas >= REPLICAS ? 2 : 1,
@@ -87,4 +94,35 @@ async function check(admin: Admin, topics: TopicPartitions): Promise<void> {
     const asked = topics[name]!;
     if (partitions.length !== asked) throw partitionsChanged(name, partitions.length, asked);
   }
+  const settings = await settingsOf(admin, Object.keys(topics), Object.keys(NEEDED));
+  for (const topic of Object.keys(topics)) {
+    for (const [name, needed] of Object.entries(NEEDED)) {
+      const value = settings.get(topic)?.[name];
+      if (value !== needed) throw topicDiffers(topic, `${name}=${value}, not ${needed}`);
+    }
+  }
+}
+
+/** Settings of topics as the brokers apply them, by topic and name. */
+export async function settingsOf(
+  admin: Admin,
+  topics: readonly string[],
+  names: readonly string[],
+): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>> {
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: topics.map((name) => ({
+      type: ConfigResourceTypes.TOPIC,
+      name,
+      configNames: [...names],
+    })),
+  });
+  return new Map(
+    resources.map(({ resourceName, configEntries }) => [
+      resourceName,
+      Object.fromEntries(
+        configEntries.map(({ configName, configValue }) => [configName, configValue]),
+      ),
+    ]),
+  );
 }
