@@ -1,7 +1,8 @@
 /**
- * Guarantee: metering killed between the insert and the commit writes each row once.
- * Method: a process of its own over the embedded engine ends itself with SIGKILL right after an
- * insert, several times; the next process finishes what it left, the last one prints the sums.
+ * Guarantee: metering killed at any step of a batch writes each row once.
+ * Method: a process of its own over the embedded engine ends itself with SIGKILL, right after an
+ * insert or at a failpoint, several times; the next process finishes what it left, the last one
+ * prints the sums.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,6 +16,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
 import { PostgresEventLog } from '#libs/event-log/adapters';
 import { SystemClock, SystemRandom } from '#libs/kernel';
+import { processEnvironment } from '#libs/platform/config';
 import type { TestPostgres } from '#libs/testing';
 
 import type { MemberMode } from './member.process.js';
@@ -40,12 +42,14 @@ afterAll(async () => {
 
 async function runMember(
   mode: MemberMode,
+  failpoints = '',
 ): Promise<{ readonly signal: string | null; readonly output: string }> {
   const child = spawn(
     process.execPath,
     ['--enable-source-maps', PROGRAM, postgres.url, dataDir, mode],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...processEnvironment(), NODE_ENV: 'test', FAILPOINTS: failpoints },
     },
   );
   const [output, [, signal]] = await Promise.all([
@@ -55,18 +59,24 @@ async function runMember(
   return { signal, output };
 }
 
+/** Everything that was appended so far. */
+let number = 0;
+const emitter = new SampleEmitter();
+
+async function append(log: PostgresEventLog): Promise<void> {
+  const records = Array.from({ length: 30 }, () => {
+    number += 1;
+    const key = keyInPartition(number % 3);
+    return emitter.completed(completed(number, { key_id: key }, clock.nowMs()));
+  });
+  await log.append(records);
+}
+
 test('killed right after an insert, again and again, every row is there once', async () => {
   const database = postgres.database('metering');
   const log = new PostgresEventLog({ database, clock, random: new SystemRandom() });
-  const emitter = new SampleEmitter();
-  let number = 0;
   for (const insert of [1, 2, 1, 3]) {
-    const records = Array.from({ length: 30 }, () => {
-      number += 1;
-      const key = keyInPartition(number % 3);
-      return emitter.completed(completed(number, { key_id: key }, clock.nowMs()));
-    });
-    await log.append(records);
+    await append(log);
     const killed = await runMember(`kill:${insert}`);
     expect(killed.signal).toBe('SIGKILL');
     const prepared = await database.query(`SELECT FROM sink_plan WHERE state = 'PREPARED'`);
@@ -87,3 +97,27 @@ test('killed right after an insert, again and again, every row is there once', a
   expect(holds.length).toBeGreaterThan(0);
   await log.close();
 }, 120_000);
+
+test('killed at each step of a batch, every row is there once', async () => {
+  const database = postgres.database('metering');
+  const log = new PostgresEventLog({ database, clock, random: new SystemRandom() });
+  for (const name of [
+    'sink.after_read',
+    'sink.after_plan',
+    'sink.mid_insert',
+    'sink.after_insert',
+    'sink.before_commit',
+    'sink.after_commit',
+  ]) {
+    await append(log);
+    const killed = await runMember('run', `${name}=kill9@2`);
+    expect([name, killed.signal]).toEqual([name, 'SIGKILL']);
+  }
+  const { output } = await runMember('finish');
+  expect(JSON.parse(output)).toEqual({
+    rows: number,
+    events: number,
+    chargePicoUsd: (BigInt(number) * CHARGE).toString(),
+  });
+  await log.close();
+}, 180_000);

@@ -1,7 +1,8 @@
 /**
  * Metering in a process of its own over the embedded engine, for tests that kill it.
  * Arguments: database URL, data directory, and what to do: `kill:<n>` ends the process with SIGKILL
- * right after its n-th insert; `finish` consumes everything, prints the ledger's sums as JSON, exits.
+ * right after its n-th insert; `run` goes on until a failpoint ends it; `finish` consumes everything,
+ * prints the ledger's sums as JSON, exits.
  */
 import { partitionCount, TOPICS } from '#libs/events';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
@@ -12,7 +13,7 @@ import { FaultyStore, ledgerSums, startMember, type Member } from './metering-fi
 import { PARTITIONS } from './sample-events.js';
 
 /** What the process is to do. */
-export type MemberMode = 'finish' | `kill:${number}`;
+export type MemberMode = 'finish' | 'run' | `kill:${number}`;
 
 const [url = '', dataDir = '', mode = ''] = process.argv.slice(2);
 const engine = new ClickHouseEngine({ target: { kind: 'embedded', dataDir }, database: 'ledger' });

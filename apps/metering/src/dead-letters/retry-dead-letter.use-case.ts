@@ -1,4 +1,4 @@
-import { laneOf, partitionOfKey, TOPICS } from '#libs/events';
+import { laneOf, laneTarget, partitionOfKey, TOPICS } from '#libs/events';
 import type { LogRecord } from '#libs/event-log/core';
 import { AppError, type Clock, type KeyId } from '#libs/kernel';
 import {
@@ -14,6 +14,7 @@ import {
 import type { Logger } from '#libs/platform/telemetry';
 
 import { isNewerMajor } from '../domain/cut-batch.js';
+import type { StreamPosition } from '../domain/emitter-streams.js';
 import { classify, namedStreamOf, outboxEmitterId } from '../domain/record-class.js';
 import type { StreamStore } from '../sink/stream-store.js';
 
@@ -33,7 +34,8 @@ const PLACE_HEADERS = /^(?:ce_emitterid|ce_lane|ce_sequence|outbox_.*)$/;
 
 /**
  * Reads a parked record with the code of today. When it can be read now, and nothing is booked in its
- * place, it is appended to the log again as a record of metering's own stream; that and the state of
+ * place, it is appended to the log again: in its own place when it had strayed, else as a record of metering's own
+ * stream; that and the state of
  * the letter are one transaction. A letter that was retried before is left as it is.
  */
 export class RetryDeadLetter {
@@ -51,8 +53,9 @@ export class RetryDeadLetter {
       if (letter.state === 'retried') return letter;
       if (letter.state === 'discarded') throw conflict('discarded', 'the letter was discarded');
       if (letter.booked) throw conflict('booked', BOOKED);
-      if (await this.isRepeat(tx, letter)) throw conflict('repeat', REPEAT);
-      const record = this.readable(letter);
+      const named = letter.faultClass === 'no_stream' ? namedStreamOf(letter.headers) : null;
+      if (await this.isRepeat(tx, named)) throw conflict('repeat', REPEAT);
+      const record = this.readable(letter, named);
       await outbox.write(tx, [record]);
       await markDeadLetterRetried(tx, place);
       const { topic, partition } = record;
@@ -62,7 +65,7 @@ export class RetryDeadLetter {
   }
 
   /** The record as it is appended again. @throws AppError `dead_letter.unreadable` */
-  private readable(letter: StoredDeadLetter): OutboxRecord {
+  private readable(letter: StoredDeadLetter, named: StreamPosition | null): OutboxRecord {
     const { clock, logPartitions } = this.parts;
     const { topic, value } = letter;
     const key = letter.key.toString();
@@ -82,19 +85,30 @@ export class RetryDeadLetter {
       const why = item.kind === 'dead' ? item.error : 'only its emitter can say that';
       throw conflict('unreadable', `it still cannot be read: ${why}`);
     }
+    const told = { key, value, headers: { ...headers, retried_from: idOf(letter) } };
+    if (named !== null) return { ...told, ...this.own(letter, named) };
     const { keyId } = item.kind === 'completed' ? item.attempt : item.refusal;
-    return {
-      topic,
-      partition: partitionOfKey(keyId as KeyId, logPartitions),
-      key,
-      headers: { ...headers, retried_from: idOf(letter) },
-      value,
-    };
+    return { ...told, topic, partition: partitionOfKey(keyId as KeyId, logPartitions) };
+  }
+
+  /**
+   * A record that strayed goes where its headers say, as part of its emitter's stream: should the
+   * emitter send it once more, one of the two is dropped.
+   */
+  private own(
+    { topic, headers }: StoredDeadLetter,
+    { lane }: StreamPosition,
+  ): Pick<OutboxRecord, 'topic' | 'partition' | 'headers'> {
+    const { logPartitions } = this.parts;
+    const target = laneTarget(lane, logPartitions);
+    if (target.topic !== topic || target.partition >= logPartitions) {
+      throw conflict('unreadable', `lane ${lane} is not one of ${topic}`);
+    }
+    return { ...target, headers };
   }
 
   /** Whether a record without a valid place is a copy of one that arrived in its own lane. */
-  private async isRepeat(tx: Transaction, letter: StoredDeadLetter): Promise<boolean> {
-    const named = letter.faultClass === 'no_stream' ? namedStreamOf(letter.headers) : null;
+  private async isRepeat(tx: Transaction, named: StreamPosition | null): Promise<boolean> {
     if (named === null) return false;
     const [state] = await this.parts.streams.load(tx, [named]);
     if (state === undefined || named.sequence > state.highSeq) return false;

@@ -150,7 +150,7 @@ export class BatchSink {
   }
 
   /**
-   * Forms a finished batch again, from the same records; its watermarks are those of no stream.
+   * Forms a finished batch again, from the same records; what it says of streams means nothing.
    * @throws AppError `metering.log_rewritten`, `event_log.out_of_range`
    */
   async formAgain(stored: StoredPlan, signal: AbortSignal): Promise<PlannedBatch> {
@@ -213,8 +213,10 @@ export class BatchSink {
   ): Promise<PlannedBatch> {
     const next = this.search.narrow(owned, plan, records, cause);
     this.warn(owned, `the ledger refuses a row among ${records.length} records`, cause);
+    const { table, batchId, month } = plan;
+    const held = await this.parts.usageStore.digestOf(table, batchId, [month]);
     // An earlier try may have stored some of the rows.
-    await this.parts.usageStore.deleteBatch(plan.table, plan.batchId);
+    if (held.rows > 0) await this.parts.usageStore.deleteBatch(table, batchId);
     const smaller = await this.plan(next.records, plan.range.first, signal, {
       dropped: null,
       refused: new Set(next.refused === null ? [] : [next.refused]),

@@ -94,7 +94,9 @@ export class LogRatedReplay extends RatedReplay {
   private async formed(plan: StoredPlan): Promise<LogRecordInput> {
     const signal = new AbortController().signal;
     const { rated } = await this.parts.sink.formAgain(plan, signal);
-    return ratedRecord(rated as UsageRatedV1, this.parts.clock.nowMs());
+    // How far its emitters had come then is not kept; the newest message says how far they are.
+    const message: UsageRatedV1 = { ...(rated as UsageRatedV1), watermarks: [] };
+    return ratedRecord(message, this.parts.clock.nowMs());
   }
 }
 
