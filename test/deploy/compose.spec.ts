@@ -14,6 +14,7 @@ import {
   type ComposeService,
 } from './compose.js';
 import { imageOf, IMAGES, PROJECT, stagesOfDockerfile, textOf } from './dockerfile.js';
+import { controllerPaths, edgeRoutes } from './routes.js';
 import { configurationOf, credentialVariables, settingsOf } from './settings.js';
 
 const compose = composeFile();
@@ -199,21 +200,23 @@ test('every named volume is used, and every used one is declared', () => {
   expect(used.toSorted()).toEqual(Object.keys(compose.volumes).toSorted());
 });
 
-test('the edge leads to services and ports that exist, and leads nobody to /internal', () => {
+test('the edge leads each path to the service that serves it, and nobody to /internal', () => {
+  const routes = edgeRoutes();
+  for (const { service, port } of routes) expect(imageOf(service).ports).toEqual([port]);
+  const served = [...controllerPaths(), ['proxy', '/v1/chat/completions'], ['proxy', '/v1/models']];
+  for (const [app = '', path = ''] of served) {
+    const route = routes.find((one) => path.startsWith(one.prefix));
+    expect([path, route?.service]).toEqual([path, app]);
+  }
+  expect(routes.filter(({ prefix }) => '/internal/rpc'.startsWith(prefix))).toEqual([]);
+  expect(textOf('docker/edge.conf')).toMatch(/location \/ \{\s+return 404;/);
+});
+
+test('the edge resolves names anew and sends no call twice', () => {
   const text = textOf('docker/edge.conf');
-  const upstreams = [...text.matchAll(/set \$\w+ http:\/\/([a-z-]+):(\d+);/g)];
-  expect(new Set(upstreams.map(([, name]) => name))).toEqual(
-    new Set(['auth', 'proxy', 'reporting']),
-  );
-  for (const [, name = '', port] of upstreams) expect(imageOf(name).ports).toEqual([port]);
-  expect(text.match(/^ {2}location (= )?(\S+)/gm)?.map((line) => line.trim())).toEqual([
-    'location = /edge/health',
-    'location /v1/usage',
-    'location /v1/',
-    'location /api/',
-    'location /teams',
-    'location /',
-  ]);
+  expect(text).toContain('resolver 127.0.0.11');
+  expect(text).toContain('proxy_next_upstream off;');
+  expect(text).toContain('proxy_buffering off;');
 });
 
 test('the users of ClickHouse have the names in the addresses, and passwords from the environment', () => {

@@ -1,6 +1,7 @@
 // Guarantee: the manifests pass the schemas of Kubernetes and KEDA, hold together by their names, and
 // give each service exactly the settings that its configuration knows and needs. No cluster is needed.
 import { ScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject';
+import { TriggerAuthentication } from '@kubernetes-models/keda/keda.sh/v1alpha1/TriggerAuthentication';
 import { expect, test } from '@jest/globals';
 import { Deployment } from 'kubernetes-models/apps/v1/Deployment';
 import { StatefulSet } from 'kubernetes-models/apps/v1/StatefulSet';
@@ -28,6 +29,7 @@ import {
   type Manifest,
   type Workload,
 } from './manifests.js';
+import { edgeRoutes } from './routes.js';
 import { configurationOf, credentialVariables, settingsOf } from './settings.js';
 
 /** Each kind that the manifests use, with the schema that judges it. */
@@ -36,6 +38,7 @@ const KINDS = {
   'apps/v1 StatefulSet': StatefulSet,
   'batch/v1 Job': Job,
   'keda.sh/v1alpha1 ScaledObject': ScaledObject,
+  'keda.sh/v1alpha1 TriggerAuthentication': TriggerAuthentication,
   'networking.k8s.io/v1 Ingress': Ingress,
   'networking.k8s.io/v1 NetworkPolicy': NetworkPolicy,
   'policy/v1 PodDisruptionBudget': PodDisruptionBudget,
@@ -280,7 +283,11 @@ test('metering is scaled by its lag, up to one process for each partition', () =
       readonly minReplicaCount: number;
       readonly maxReplicaCount: number;
       readonly triggers: readonly [
-        { readonly type: string; readonly metadata: Readonly<Record<string, string>> },
+        {
+          readonly type: string;
+          readonly metadata: Readonly<Record<string, string>>;
+          readonly authenticationRef: { readonly name: string };
+        },
       ];
     };
   };
@@ -290,11 +297,22 @@ test('metering is scaled by its lag, up to one process for each partition', () =
   expect(target.replicas).toBeUndefined();
   expect(spec.maxReplicaCount).toBe(Number(settings['LOG_PARTITIONS']));
   expect(spec.minReplicaCount).toBeGreaterThan(0);
-  const [{ type, metadata }] = spec.triggers;
+  const [{ type, metadata, authenticationRef }] = spec.triggers;
   expect(type).toBe('kafka');
   expect(metadata['bootstrapServers']).toBe(settings['KAFKA_BROKERS']);
   expect(metadata['topic']).toBe(TOPICS.requestCompleted);
   expect(metadata['consumerGroup']).toBe(`metering.${TOPICS.requestCompleted}`);
+  expect(metadata['sasl']).toBe(
+    settings['KAFKA_SASL_MECHANISM']?.replace('scram-sha-', 'scram_sha'),
+  );
+  expect(metadata['tls']).toBe(settings['KAFKA_SSL'] === 'false' ? 'disable' : 'enable');
+  const { secretTargetRef: login } = find('TriggerAuthentication', authenticationRef.name)[
+    'spec'
+  ] as {
+    readonly secretTargetRef: readonly { readonly name: string; readonly key: string }[];
+  };
+  expect(login.map(({ name }) => name)).toEqual(['tollgate-secrets', 'tollgate-secrets']);
+  expect(login.map(({ key }) => key).filter((key) => secrets[key] === undefined)).toEqual([]);
 });
 
 test('connections are refused unless a policy names who may open them', () => {
@@ -331,10 +349,6 @@ test('from outside the same paths lead to the same services as at the edge of th
     ];
   };
   const paths = rules[0].http.paths.map(({ path, backend }) => [path, backend.service.name]);
-  expect(paths).toEqual([
-    ['/v1/usage', 'reporting'],
-    ['/v1', 'proxy'],
-    ['/api', 'auth'],
-    ['/teams', 'auth'],
-  ]);
+  const atEdge = edgeRoutes().map(({ prefix, service }) => [prefix.replace(/\/$/, ''), service]);
+  expect(Object.fromEntries(paths)).toEqual(Object.fromEntries(atEdge));
 });
