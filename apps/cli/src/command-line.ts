@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 
-import { messageOf } from '#libs/kernel';
+import { delay, messageOf } from '#libs/kernel';
 
 import type { Api } from './api.js';
 import type { Command, CommandInput } from './command.js';
@@ -17,6 +17,9 @@ export interface Surroundings {
   readonly writeOut: (text: string) => void;
   readonly writeError: (text: string) => void;
 }
+
+/** Between two looks at work that goes on, milliseconds. */
+const FOLLOW_MS = 500;
 
 /** Options of every command, beside its own. */
 const COMMON_OPTIONS = {
@@ -58,8 +61,28 @@ async function execute(args: readonly string[], surroundings: Surroundings): Pro
   if (isHelpAsked) return surroundings.writeOut(helpCommand(command));
   const request = command.request(input());
   const api = surroundings.connect();
-  const text = await api.send(request);
+  const text = await followToEnd(command, input(), api, await api.send(request), surroundings);
   surroundings.writeOut(present(command, input(), text, { ...surroundings, isJson, url: api.url }));
+}
+
+/** Asks until the work that a command began is over. @returns the last answer */
+async function followToEnd(
+  command: Command,
+  input: CommandInput,
+  api: Api,
+  first: string,
+  { writeError }: Surroundings,
+): Promise<string> {
+  let text = first;
+  let shown = '';
+  for (;;) {
+    const next = command.follow?.(parseAnswer(text), input) ?? null;
+    if (next === null) return text;
+    if (next.progress !== shown) writeError(`${next.progress}\n`);
+    shown = next.progress;
+    await delay(FOLLOW_MS);
+    text = await api.send(next.request);
+  }
 }
 
 function isHelp(word: string | undefined): boolean {

@@ -17,6 +17,13 @@ export interface CommandInput {
   readonly flags: ReadonlySet<string>;
 }
 
+/** The next look at work that goes on. */
+export interface FollowUp {
+  readonly request: ApiRequest;
+  /** One line for people, on standard error, whenever it changes. */
+  readonly progress: string;
+}
+
 /** One command: it says one request, and how to show the answer. Both are pure. */
 export interface Command {
   /** Noun and verb, `keys create`. */
@@ -29,6 +36,11 @@ export interface Command {
   readonly example: string;
   /** @throws Failure 2 when the input makes no request */
   request(input: CommandInput): ApiRequest;
+  /**
+   * What to ask half a second later to learn whether the work is over, and a line that says how far it
+   * is; null = it is over. Without it the first answer is the last.
+   */
+  follow?(answer: unknown, input: CommandInput): FollowUp | null;
   /**
    * The part of the answer that is shown. Without it the whole answer, byte for byte.
    * @throws Failure 1 when the answer does not hold what was asked for

@@ -59,6 +59,18 @@ function ledgerWorkersOf(
   return new LedgerWorkers(workers);
 }
 
+/** Offers what other services ask of metering. */
+function exposePorts(options: MeteringOptions, sink: BatchSink): void {
+  const { runtime, database, eventLog, host } = options;
+  const { clock, logger, partitions: logPartitions } = runtime;
+  const { streams, seals } = sink;
+  const progressParts = { database, eventLog, streams, seals, clock, logPartitions };
+  const progress = new LogLedgerProgress(progressParts);
+  host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
+  const replay = new LogRatedReplay({ database, eventLog, sink, clock, logger });
+  host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
+}
+
 /** The objects of the service, wired by hand: none of them knows the framework. */
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
@@ -97,17 +109,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     },
     logger,
   });
-  const progress = new LogLedgerProgress({
-    database,
-    eventLog,
-    streams,
-    seals: sink.seals,
-    clock,
-    logPartitions,
-  });
-  options.host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
-  const replay = new LogRatedReplay({ database, eventLog, sink, clock, logger });
-  options.host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
+  exposePorts(options, sink);
   const retry = new RetryDeadLetter({ database, outbox, streams, clock, logger, logPartitions });
   runtime.health.register('metering', async () => {
     await health.check();

@@ -3,6 +3,7 @@ import { BUDGET_COMMANDS } from './budget-commands.js';
 import { DEAD_LETTER_COMMANDS } from './dead-letter-commands.js';
 import { KEY_COMMANDS } from './key-commands.js';
 import { PRICE_COMMANDS } from './price-commands.js';
+import { REBUILD_COMMANDS } from './rebuild-commands.js';
 import { TEAM_COMMANDS } from './team-commands.js';
 import { USAGE_COMMANDS } from './usage-commands.js';
 
@@ -14,4 +15,5 @@ export const COMMANDS: readonly Command[] = [
   ...USAGE_COMMANDS,
   ...PRICE_COMMANDS,
   ...DEAD_LETTER_COMMANDS,
+  ...REBUILD_COMMANDS,
 ];

@@ -14,6 +14,6 @@ export class LedgerWorkers implements Worker {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.workers.map((worker) => worker.stop?.()));
+    await Promise.all(this.workers.map(async (worker) => worker.stop?.()));
   }
 }
