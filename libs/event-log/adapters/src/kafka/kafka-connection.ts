@@ -63,6 +63,7 @@ export class KafkaConnection {
   private static turn = 0;
   readonly kafka: Kafka;
   private readonly sockets = new Set<Socket>();
+  private readonly tls: ConnectionOptions | undefined;
   private isDestroyed = false;
 
   /** @param onBroken told once when a connection has ended that we did not end */
@@ -72,6 +73,8 @@ export class KafkaConnection {
   ) {
     const first = KafkaConnection.turn % address.brokers.length;
     KafkaConnection.turn += 1;
+    const { ssl, sasl } = readerSecurity(address.security ?? OPEN_NETWORK);
+    this.tls = ssl;
     this.kafka = new Kafka({
       brokers: [...address.brokers.slice(first), ...address.brokers.slice(0, first)],
       clientId: address.clientId,
@@ -80,7 +83,8 @@ export class KafkaConnection {
       retry: NO_RETRIES,
       // What fails is thrown; the caller reports it.
       logLevel: logLevel.NOTHING,
-      ...readerSecurity(address.security ?? OPEN_NETWORK),
+      ...(ssl !== undefined && { ssl }),
+      ...(sasl !== undefined && { sasl }),
       socketFactory: (target) => this.open(target),
     });
   }
@@ -121,13 +125,13 @@ export class KafkaConnection {
     this.sockets.clear();
   }
 
-  private open({ host, port, ssl, onConnect }: ISocketFactoryArgs): Socket {
-    const socket = guarded(openSocket(host, port, ssl));
+  private open({ host, port, onConnect }: ISocketFactoryArgs): Socket {
+    const socket = guarded(openSocket(host, port, this.tls));
     if (this.isDestroyed) return socket.destroy(gaveUp());
     this.sockets.add(socket);
     let isOpen = false;
     // The client knows no difference; with TLS a connection is there when the handshake is done.
-    socket.on(isTls(ssl) ? 'secureConnect' : 'connect', () => {
+    socket.on(this.tls !== undefined ? 'secureConnect' : 'connect', () => {
       isOpen = true;
       onConnect();
     });
@@ -141,14 +145,9 @@ export class KafkaConnection {
   }
 }
 
-/** The client gives nothing where its types promise options. */
-function isTls(ssl: ConnectionOptions | undefined): ssl is ConnectionOptions {
-  return ssl !== undefined;
-}
-
-function openSocket(host: string, port: number, ssl: ConnectionOptions | undefined): Socket {
-  if (!isTls(ssl)) return connectTcp({ host, port });
-  return connectTls({ ...ssl, host, port, ...(isIP(host) === 0 && { servername: host }) });
+function openSocket(host: string, port: number, tls: ConnectionOptions | undefined): Socket {
+  if (tls === undefined) return connectTcp({ host, port });
+  return connectTls({ ...tls, host, port, ...(isIP(host) === 0 && { servername: host }) });
 }
 
 function gaveUp(): Error {
