@@ -147,6 +147,22 @@ describe('answers', () => {
     expect(out).toContain('complete through 2026-11-20T10:00:00.000Z');
   });
 
+  test('a dead letter is shown as text and as hex, and its text cannot steer the terminal', async () => {
+    const answer = JSON.stringify({
+      id: 'request.completed/0/17',
+      hold: 'unknown',
+      payload_text: '{\u001b[2J\ufffd',
+      payload_hex: '7b1b5b324aff',
+    });
+    const id = 'request.completed/0/17';
+    const { out, asked } = await run(['dead-letters', 'show', id], answer);
+    expect(asked[0]).toMatchObject({ path: `/api/dead-letters/${id}` });
+    expect(out).toContain('{\\x1b[2J');
+    expect(out).not.toContain('\u001b[2J');
+    expect(out).toContain('7b1b5b324aff');
+    expect(await run(['dead-letters', 'retry', '17'])).toMatchObject({ code: EXIT.usage });
+  });
+
   test('a model without a price is a refusal', async () => {
     const { code, error } = await run(['prices', 'show', 'openai:none']);
     expect(code).toBe(EXIT.refused);

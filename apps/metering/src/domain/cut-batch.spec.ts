@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 
 import { asRead, completed, SampleEmitter } from '../../test/sample-events.js';
 import { batchIdOf, inputSha256, nextToken } from './batch-identity.js';
-import { cutBatch } from './cut-batch.js';
+import { cutBatch, mostRecords } from './cut-batch.js';
 import { repairFor } from './verification.js';
 
 const emitter = new SampleEmitter();
@@ -16,6 +16,21 @@ test('a batch ends at its largest size and at the edge of a month', () => {
     ...asRead(inputs.slice(2), 2n, edgeMs),
   ];
   expect(cutBatch(across, 10).map(({ offset }) => offset)).toEqual([0n, 1n]);
+});
+
+test('a batch may be ten times as long once its oldest record is more than 10 s old', () => {
+  const [oldest] = asRead(inputs, 0n, 1_000);
+  expect(mostRecords(oldest!, 11_000)).toBe(5_000);
+  expect(mostRecords(oldest!, 11_001)).toBe(50_000);
+});
+
+test('a batch ends before its insert grows beyond 10 MB, but holds one record whatever its size', () => {
+  const large = { ...inputs[0]!, value: Buffer.alloc(65_536) };
+  const batch = cutBatch(asRead(Array.from({ length: 200 }, () => large)), 50_000);
+  expect(batch.length).toBeGreaterThan(140);
+  expect(batch.length * 65_536).toBeLessThan(10_000_000);
+  const huge = { ...inputs[0]!, value: Buffer.alloc(20_000_000) };
+  expect(cutBatch(asRead([huge, huge]), 50_000)).toHaveLength(1);
 });
 
 test('a batch ends before a record of a newer major version, which is never skipped', () => {
