@@ -1,4 +1,4 @@
-import { ConfigResourceTypes, type Admin } from 'kafkajs';
+import type { Admin, ConfigResourceTypes } from 'kafkajs';
 
 import { partitionsChanged, topicDiffers } from '../log-errors.js';
 import type { TopicPartitions } from '../topic-partitions.js';
@@ -22,6 +22,9 @@ const NEEDED = {
   'cleanup.policy': 'delete',
   'message.timestamp.type': 'LogAppendTime',
 };
+
+/** The protocol's number of a topic; the client's own name for it cannot be imported by Node. */
+const TOPIC_RESOURCE = 2 as ConfigResourceTypes.TOPIC;
 
 /** Replicas of each partition where the cluster has as many brokers. */
 const REPLICAS = 3;
@@ -112,7 +115,7 @@ export async function settingsOf(
   const { resources } = await admin.describeConfigs({
     includeSynonyms: false,
     resources: topics.map((name) => ({
-      type: ConfigResourceTypes.TOPIC,
+      type: TOPIC_RESOURCE,
       name,
       configNames: [...names],
     })),
