@@ -9,6 +9,7 @@ import { processEnvironment } from '#libs/platform/config';
 import { EngineProcess, watchOver } from './engine-process.js';
 import { freePorts } from './free-port.js';
 import { kafkaJars } from './kafka-jars.js';
+import { makeKafkaLock, type KafkaLock } from './kafka-lock.js';
 import { TcpFaultProxy } from './tcp-fault-proxy.js';
 
 /** One broker, which is a controller too. */
@@ -33,6 +34,8 @@ export interface TestKafka {
   readonly addresses: readonly string[];
   /** Empty when `KAFKA_BROKERS` names one that we did not start. */
   readonly brokers: readonly TestKafkaBroker[];
+  /** The file of the certificate that clients have to trust; null without a login. */
+  readonly certificateFile: string | null;
   /** Ends the brokers and removes their data. Idempotent. */
   stop(): Promise<void>;
 }
@@ -46,6 +49,10 @@ export interface TestKafkaOptions {
   readonly isOwn?: boolean;
   /** Lets the broker compile its hot code fully, at the price of a slower start. @default false */
   readonly isFast?: boolean;
+  /** Clients need TLS and this login (SASL/PLAIN); brokers among themselves do not. @default none */
+  readonly login?: { readonly username: string; readonly password: string };
+  /** Where the brokers keep their data, for disks that a test can fill. @default a temporary folder */
+  readonly dataDirectory?: string;
 }
 
 /**
@@ -56,14 +63,20 @@ export interface TestKafkaOptions {
  */
 export async function startTestKafka(options: TestKafkaOptions): Promise<TestKafka> {
   const { KAFKA_BROKERS: given } = processEnvironment();
-  const needsOwn = options.isOwn === true || options.isProxied === true || options.brokers > 1;
+  const needsOwn =
+    options.isOwn === true ||
+    options.isProxied === true ||
+    options.brokers > 1 ||
+    options.login !== undefined;
   if (given !== undefined && given !== '' && !needsOwn) {
-    return { addresses: given.split(','), brokers: [], stop: async () => undefined };
+    const stop = async (): Promise<void> => undefined;
+    return { addresses: given.split(','), brokers: [], certificateFile: null, stop };
   }
   const jars = await kafkaJars();
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-kafka-'));
   const callOff = watchOver(directory);
-  const nodes = await layOut(options, directory, jars);
+  const lock = options.login === undefined ? null : await makeKafkaLock(directory, options.login);
+  const nodes = await layOut(options, directory, jars, lock);
   const stop = async (): Promise<void> => {
     await Promise.all(nodes.map((node) => node.process.kill()));
     await Promise.all(nodes.map(async (node) => node.proxy?.close()));
@@ -79,7 +92,8 @@ export async function startTestKafka(options: TestKafkaOptions): Promise<TestKaf
   let stopped: Promise<void> | undefined;
   const brokers = nodes.map(asBroker);
   const addresses = brokers.map((broker) => broker.address);
-  return { addresses, brokers, stop: () => (stopped ??= stop()) };
+  const certificateFile = lock?.certificateFile ?? null;
+  return { addresses, brokers, certificateFile, stop: () => (stopped ??= stop()) };
 }
 
 interface Node {
@@ -103,8 +117,9 @@ async function layOut(
   options: TestKafkaOptions,
   directory: string,
   jars: string,
+  lock: KafkaLock | null,
 ): Promise<readonly Node[]> {
-  const { brokers: count, isProxied = false, isFast = false } = options;
+  const { brokers: count, isProxied = false, isFast = false, dataDirectory } = options;
   const ports = await freePorts(3 * count);
   const clusterId = Buffer.from(new SystemRandom().bytes(16)).toString('base64url');
   const ids = Array.from({ length: count }, (_, index) => index + 1);
@@ -114,21 +129,23 @@ async function layOut(
     ids.map(async (id): Promise<Node> => {
       const port = portOf(id, 1);
       const proxy = isProxied ? await TcpFaultProxy.open({ targetPort: port }) : null;
-      const address = `127.0.0.1:${proxy?.port ?? port}`;
-      const data = join(directory, `data-${id}`);
+      // Certificates are made for names.
+      const host = lock === null ? '127.0.0.1' : 'localhost';
+      const address = `${host}:${proxy?.port ?? port}`;
+      const data = join(dataDirectory ?? directory, `data-${id}`);
       mkdirSync(data);
       // What formatting the folder would write: the broker takes the rest from its own defaults.
       const identity = `version=1\ncluster.id=${clusterId}\nnode.id=${id}\n`;
       writeFileSync(join(data, 'meta.properties'), identity);
       const file = join(directory, `broker-${id}.properties`);
       const listeners = [portOf(id, 0), port, portOf(id, 2)];
-      writeFileSync(file, properties({ id, count, listeners, address, voters, data }));
+      writeFileSync(file, properties({ id, count, listeners, address, voters, data, lock }));
       const process = new EngineProcess({
         name: `broker-${id}`,
         command: 'java',
         args: [...JAVA, ...(isFast ? [] : QUICK_START), '-cp', `${jars}/*`, 'kafka.Kafka', file],
         directory,
-        probe: () => probe(port),
+        probe: () => probe(lock === null ? port : portOf(id, 0)),
       });
       return { process, proxy, address };
     }),
@@ -151,6 +168,7 @@ interface NodeSettings {
   readonly address: string;
   readonly voters: string;
   readonly data: string;
+  readonly lock: KafkaLock | null;
 }
 
 /** @source Apache Kafka documentation, "Broker Configs" */
@@ -164,7 +182,10 @@ function properties(node: NodeSettings): string {
       `INTERNAL://127.0.0.1:${internal},CLIENT://127.0.0.1:${client},` +
       `CONTROLLER://127.0.0.1:${controller}`,
     'advertised.listeners': `INTERNAL://127.0.0.1:${internal},CLIENT://${node.address}`,
-    'listener.security.protocol.map': 'INTERNAL:PLAINTEXT,CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'listener.security.protocol.map':
+      `INTERNAL:PLAINTEXT,CLIENT:${node.lock === null ? 'PLAINTEXT' : 'SASL_SSL'},` +
+      'CONTROLLER:PLAINTEXT',
+    ...node.lock?.properties,
     'inter.broker.listener.name': 'INTERNAL',
     'controller.listener.names': 'CONTROLLER',
     'log.dirs': node.data,
