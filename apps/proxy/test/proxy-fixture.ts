@@ -1,11 +1,4 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -13,269 +6,44 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
 import { ProxyLifecycle, ProxyModule, proxyConsumer, type ProxyOptions } from '#apps/proxy';
 import {
-  BUDGET_AUTHORITY_METHODS,
-  type BudgetAuthority,
-  type OpenHold,
-  type PlaceHoldInput,
-  type PlaceHoldResult,
-} from '#libs/budgets/core';
-import {
   PostgresEventLog,
   productTopics,
   provisionTopics,
   type EventLogServer,
 } from '#libs/event-log/adapters';
-import {
-  eventHeaders,
-  TOPICS,
-  type RequestCompletedV1,
-  type RequestRejectedV1,
-} from '#libs/events';
-import { picoUsd, SystemClock, SystemRandom } from '#libs/kernel';
-import {
-  KEY_DIRECTORY_METHODS,
-  keyDigests,
-  parsePeppers,
-  type KeyRecord,
-  type ServedCatalog,
-} from '#libs/keys/core';
+import { eventHeaders, TOPICS, type Topic } from '#libs/events';
+import { SystemClock, SystemRandom } from '#libs/kernel';
 import { createHttpApp } from '#libs/platform/http';
-import { LocalRpc, rpcService } from '#libs/platform/rpc';
+import { LocalRpc } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
-import { PRICE_DIRECTORY_METHODS, type PriceBook } from '#libs/pricing/core';
 import { UndiciTransport } from '#libs/providers/adapters';
-import { SqliteSpool } from '#libs/spool/adapters';
+import { SqliteSpool, type SqliteSpoolOptions } from '#libs/spool/adapters';
 import { startTestPostgres, type TestPostgres } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
-const PARTITIONS = 3;
-const PEPPERS = parsePeppers(`v1:${Buffer.alloc(32, 7).toString('base64')}`);
+import {
+  ADMIN_KEY,
+  loggedEvents,
+  PARTITIONS,
+  PEPPERS,
+  ProxyServices,
+  ScriptedUpstream,
+  type LoggedEvent,
+} from './proxy-world.js';
 
-/** The operator secret of the tests. */
-export const ADMIN_KEY = 'operator-secret-of-the-tests';
-
-/** Keys by the string a client presents. */
-export const KEYS: Readonly<Record<string, KeyRecord>> = {
-  'sk-plain-key': keyRecord('00000001-0000-4000-8000-000000000001', {}),
-  'sk-budgeted-key': keyRecord('00000002-0000-4000-8000-000000000002', {
-    budgetIds: ['00000000-0000-4000-8000-00000000000b'],
-    teamId: 'red',
-  }),
-  'sk-narrow-key': keyRecord('00000003-0000-4000-8000-000000000003', {
-    allowedModels: ['other-*'],
-  }),
-  'sk-disabled-key': keyRecord('00000004-0000-4000-8000-000000000004', { enabled: false }),
-  'sk-deleted-key': keyRecord('00000005-0000-4000-8000-000000000005', { deleted: true }),
-  'sk-expired-key': keyRecord('00000006-0000-4000-8000-000000000006', { expiresAtMs: 1 }),
-  'sk-spent-key': keyRecord('00000007-0000-4000-8000-000000000007', {
-    budgetIds: ['00000000-0000-4000-8000-00000000000b'],
-    block: {
-      reason: 'budget',
-      scope: 'team',
-      budget_id: '00000000-0000-4000-8000-00000000000b',
-      period: 'total',
-      resets_at: null,
-    },
-  }),
-};
-
-function keyRecord(keyId: string, parts: Partial<KeyRecord>): KeyRecord {
-  return {
-    keyId,
-    orgId: 'default',
-    userId: 'bob',
-    teamId: null,
-    enabled: true,
-    deleted: false,
-    expiresAtMs: null,
-    allowedModels: ['*'],
-    block: null,
-    budgetIds: [],
-    rev: 1,
-    ...parts,
-  };
-}
-
-/** $1 per 1,000 input tokens, $2 per 1,000 output tokens. */
-const PRICES: PriceBook = {
-  version: 'a'.repeat(64),
-  entries: ['sized', 'free-form', 'unlimited'].map((model) => ({
-    priceId: Buffer.from(model).toString('hex').padEnd(64, '0'),
-    sku: `sim/${model}`,
-    provider: 'sim',
-    model,
-    conditions: { serviceTier: 'standard', inputFrom: 0, inputTo: null },
-    currency: 'USD',
-    effectiveFrom: '2020-01-01T00:00:00Z',
-    ratesPicoUsd: { input_text: picoUsd(10n ** 9n), output_text: picoUsd(2n * 10n ** 9n) },
-    source: { url: 'https://example.com', readOn: '2020-01-01' },
-  })),
-};
-
-function catalogOf(baseUrl: string): ServedCatalog {
-  const model = (id: string, limits: object, provider = 'sim') => ({
-    id,
-    aliases: id === 'sized' ? ['sized-alias'] : [],
-    created: 1_700_000_000,
-    limits: {
-      contextTokens: null,
-      maxInputTokens: null,
-      maxOutputTokens: null,
-      holdInputFromLimit: false,
-      ...limits,
-    },
-    callCeilingPicoUsd: id === 'ceiling' ? 5n * 10n ** 11n : null,
-    routes: [{ provider, model: `up-${id}` }],
-  });
-  const sized = { maxInputTokens: 100, maxOutputTokens: 50, holdInputFromLimit: true };
-  return {
-    digest: 'c'.repeat(64),
-    models: [
-      model('sized', sized),
-      model('free-form', { contextTokens: 100_000, maxOutputTokens: 4_000 }),
-      model('unlimited', {}),
-      model('priceless', sized),
-      model('ceiling', sized),
-      model('no-credential', sized, 'locked'),
-      model('unreachable', sized, 'nowhere'),
-    ],
-    providers: [
-      provider('sim', baseUrl, 'SIM_CREDENTIAL'),
-      provider('locked', baseUrl, 'MISSING_CREDENTIAL'),
-      provider('nowhere', 'http://127.0.0.1:1', null),
-    ],
-  };
-}
-
-function provider(name: string, baseUrl: string, credentialEnv: string | null) {
-  return { name, type: 'sim', baseUrl, credentialEnv, usageInStream: 'inject' as const };
-}
-
-/** A request as the upstream saw it. */
-export interface SeenRequest {
-  readonly headers: IncomingHttpHeaders;
-  readonly body: Record<string, unknown>;
-}
-
-/** An upstream whose next answers the test writes. */
-export class ScriptedUpstream {
-  readonly seen: SeenRequest[] = [];
-  answer: (res: ServerResponse, request: SeenRequest) => void = (res) => sendUsage(res, 10, 5);
-  private server!: Server;
-
-  async start(): Promise<string> {
-    this.server = createServer((req, res) => {
-      const chunks: Buffer[] = [];
-      req.on('data', (chunk: Buffer) => chunks.push(chunk));
-      req.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        const request = { headers: req.headers, body: JSON.parse(text) as Record<string, unknown> };
-        this.seen.push(request);
-        this.answer(res, request);
-      });
-    });
-    await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/v1`;
-  }
-
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    await new Promise((resolve) => this.server.close(resolve));
-  }
-}
-
-/** A plain answer with usage. */
-export function sendUsage(res: ServerResponse, input: number, output: number): void {
-  const usage = { prompt_tokens: input, completion_tokens: output, total_tokens: input + output };
-  const choices = [
-    { index: 0, message: { role: 'assistant', content: 'hi' }, finish_reason: 'stop' },
-  ];
-  sendJson(res, 200, { id: 'c1', object: 'chat.completion', model: 'served-1', choices, usage });
-}
-
-/** Any JSON answer. */
-export function sendJson(res: ServerResponse, status: number, body: unknown): void {
-  res.writeHead(status, { 'content-type': 'application/json', 'x-request-id': 'up-1' });
-  res.end(JSON.stringify(body));
-}
-
-/**
- * A budget authority for one limit in memory, with the same rule as the real one: settled + held +
- * wanted <= limit, else as much as is left if it is at least the least.
- */
-export class OneBudget implements Pick<
-  BudgetAuthority,
-  'placeHolds' | 'releaseHolds' | 'listHolds'
-> {
-  readonly held = new Map<string, bigint>();
-  readonly released: string[] = [];
-  readonly calls: (readonly PlaceHoldInput[])[] = [];
-  limitPicoUsd = 10n ** 18n;
-  settledPicoUsd = 0n;
-  failure: Error | null = null;
-
-  async placeHolds(_emitter: string, holds: readonly PlaceHoldInput[]): Promise<PlaceHoldResult[]> {
-    this.calls.push(holds);
-    if (this.failure !== null) throw this.failure;
-    return holds.map((hold) => this.place(hold));
-  }
-
-  private place({ holdId, wantPicoUsd, leastPicoUsd }: PlaceHoldInput): PlaceHoldResult {
-    const held = [...this.held.values()].reduce((sum, amount) => sum + amount, 0n);
-    const left = this.limitPicoUsd - this.settledPicoUsd - held;
-    const budgetId = '00000000-0000-4000-8000-00000000000b';
-    if (left < leastPicoUsd) {
-      const isReserved = left + held >= leastPicoUsd;
-      return {
-        holdId,
-        outcome: 'refused',
-        reason: isReserved ? 'budget_reserved' : 'budget_exceeded',
-        exhausted: !isReserved && left + held <= 0n,
-        budgetId,
-        scope: 'team',
-        period: 'total',
-        resetsAt: null,
-        retryAfterMs: 1_500,
-      };
-    }
-    const amount = left < wantPicoUsd ? left : wantPicoUsd;
-    this.held.set(holdId, amount);
-    const budgets = [{ budget_id: budgetId, epoch: 1 }];
-    return { holdId, outcome: 'held', amountPicoUsd: picoUsd(amount), budgets };
-  }
-
-  async releaseHolds(_emitter: string, holdIds: readonly string[]): Promise<void> {
-    if (this.failure !== null) throw this.failure;
-    for (const holdId of holdIds) if (this.held.delete(holdId)) this.released.push(holdId);
-  }
-
-  async listHolds(_emitter: string, after: string | null): Promise<OpenHold[]> {
-    return [...this.held]
-      .filter(([holdId]) => after === null || holdId > after)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([holdId, amount]) => ({ holdId, amountPicoUsd: picoUsd(amount) }));
-  }
-}
-
-/** The events of a proxy as the log has them. */
-export interface LoggedEvent {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly data: RequestCompletedV1 & RequestRejectedV1;
-}
+export * from './proxy-world.js';
 
 /** A running proxy with everything around it. */
 export class ProxyFixture {
   readonly upstream = new ScriptedUpstream();
-  readonly budget = new OneBudget();
-  readonly keys = new Map(
-    Object.entries(KEYS).map(([presented, record]) => [keyDigests(PEPPERS, presented)[0]!, record]),
-  );
+  private readonly services = new ProxyServices();
+  readonly budget = this.services.budget;
+  readonly keys = this.services.keys;
   url = '';
-  lookups = 0;
   options!: ProxyOptions;
   eventLog!: PostgresEventLog;
   spool!: SqliteSpool;
-  private readonly directory = mkdtempSync(join(tmpdir(), 'proxy-spool-'));
+  readonly directory = mkdtempSync(join(tmpdir(), 'proxy-spool-'));
   private postgres!: TestPostgres;
   private app!: NestFastifyApplication;
   private consumer!: EventLogServer;
@@ -296,7 +64,7 @@ export class ProxyFixture {
   }
 
   /** Starts the application on the spool as it is. */
-  async startProxy(): Promise<void> {
+  async startProxy(spoolOptions: Partial<SqliteSpoolOptions> = {}): Promise<void> {
     const { clock, random } = this;
     const runtime = createRuntime({ service: 'proxy', partitions: PARTITIONS, logLevel: 'silent' });
     this.spool = await SqliteSpool.open({
@@ -304,10 +72,11 @@ export class ProxyFixture {
       ack: 'process',
       clock,
       random,
+      ...spoolOptions,
     });
     this.options = {
       runtime,
-      rpc: this.services(),
+      rpc: this.services.offerTo(new LocalRpc(), () => this.upstreamUrl),
       eventLog: this.eventLog,
       spool: this.spool,
       transport: new UndiciTransport(),
@@ -373,8 +142,8 @@ export class ProxyFixture {
     });
   }
 
-  /** Appends an event to `control`, as another service would. */
-  async tell(type: string, data: object): Promise<void> {
+  /** Appends an event to `control`, or to another topic of one partition, as another service would. */
+  async tell(type: string, data: object, topic: Topic = TOPICS.control): Promise<void> {
     const id = crypto.randomUUID();
     const time = '2026-01-01T00:00:00.000Z';
     const headers = eventHeaders({
@@ -387,7 +156,7 @@ export class ProxyFixture {
     });
     await this.eventLog.append([
       {
-        topic: TOPICS.control,
+        topic,
         partition: 0,
         key: id,
         headers: { ...headers },
@@ -396,35 +165,13 @@ export class ProxyFixture {
     ]);
   }
 
-  /** Every event of a topic, partition by partition. */
-  async logged(topic: string): Promise<LoggedEvent[]> {
-    const events: LoggedEvent[] = [];
-    for (let partition = 0; partition < PARTITIONS; partition++) {
-      const limit = { maxRecords: 1_000, maxBytes: 10_000_000 };
-      for (const record of await this.eventLog.read(topic, partition, 0n, limit)) {
-        const data = JSON.parse(Buffer.from(record.value).toString()) as LoggedEvent['data'];
-        events.push({ headers: record.headers, data });
-      }
-    }
-    return events;
+  /** How often the key directory was asked. */
+  get lookups(): number {
+    return this.services.lookups;
   }
 
-  private services(): LocalRpc {
-    const rpc = new LocalRpc();
-    const keys = {
-      findByDigest: async (digests: readonly string[]) => {
-        this.lookups++;
-        return digests.map((digest) => this.keys.get(digest)).find((found) => found) ?? null;
-      },
-      findByIds: async () => [],
-      catalog: async () => catalogOf(this.upstreamUrl),
-    };
-    const prices = { currentBook: async () => PRICES, findEntry: async () => null };
-    const budget = this.budget as unknown as BudgetAuthority;
-    rpc.expose(rpcService('auth.keys', keys, KEY_DIRECTORY_METHODS));
-    rpc.expose(rpcService('auth.prices', prices, PRICE_DIRECTORY_METHODS));
-    const offered = BUDGET_AUTHORITY_METHODS.filter((method) => method in budget);
-    rpc.expose(rpcService('budget', budget, offered));
-    return rpc;
+  /** Every event of a topic, partition by partition. */
+  logged(topic: string): Promise<LoggedEvent[]> {
+    return loggedEvents(this.eventLog, topic);
   }
 }
