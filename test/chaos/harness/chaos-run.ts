@@ -42,9 +42,9 @@ export async function runChaos(options: ChaosRunOptions): Promise<readonly Chaos
       onBoot += 1;
       const isBroken = line.verdict === 'broken';
       if (isBroken || onBoot >= options.perBoot) {
-        if (isBroken) options.onKept(installation.cluster.directory);
-        await installation.destroy({ keep: isBroken });
+        const kept = await installation.destroy({ keep: isBroken });
         installation = undefined;
+        if (kept !== null) options.onKept(kept);
         onBoot = 0;
       }
     }

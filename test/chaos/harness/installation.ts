@@ -115,6 +115,12 @@ export class Installation {
     }
   }
 
+  /** Whether a failpoint of a service has acted since `takeHits` was called. */
+  hasHit(service: string, failpoint: string): boolean {
+    const file = join(this.cluster.directory, `${service}.failpoints`);
+    return existsSync(file) && readFileSync(file, 'utf8').includes(`${failpoint} `);
+  }
+
   /** What the failpoints did since the last call, as `<name> <action>` each. */
   takeHits(): readonly string[] {
     return [...this.cluster.services.keys()].flatMap((service) => {
@@ -149,9 +155,10 @@ export class Installation {
     return this.oracle.ask({ postgresUrl, sinceByte });
   }
 
-  async destroy(options: { readonly keep: boolean }): Promise<void> {
+  /** @returns where logs and data are kept, null when they are not */
+  async destroy(options: { readonly keep: boolean }): Promise<string | null> {
     this.oracle.stop();
-    await this.cluster.destroy(options);
+    return this.cluster.destroy(options);
   }
 
   process(service: string): ClusterProcess {

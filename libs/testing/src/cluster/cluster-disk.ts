@@ -1,8 +1,49 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 const MIB = 1024 * 1024;
+/** What is mounted where, on Linux. */
+const MOUNTS = '/proc/mounts';
+
+/** Unmounts and removes what clusters of processes that were killed have left behind. */
+export function sweepClusters(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = CLUSTER_FOLDER.exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    const folder = join(parent, name);
+    const mounts = existsSync(MOUNTS) ? readFileSync(MOUNTS, 'utf8') : '';
+    for (const line of mounts.split('\n')) {
+      const path = line.split(' ')[1] ?? '';
+      if (path.startsWith(`${folder}/`)) execFileSync('umount', ['-l', path]);
+    }
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The name of a cluster's folder; it tells whose it is. */
+export function clusterFolderPrefix(): string {
+  return `tollgate-cluster-${process.pid}-`;
+}
+
+const CLUSTER_FOLDER = /^tollgate-cluster-(\d+)-/;
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** A folder on a disk of its own, of limited size, that a test can fill. */
 export class ClusterDisk {

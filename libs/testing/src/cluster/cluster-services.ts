@@ -70,8 +70,15 @@ export class ServiceFactory {
     private readonly ports: ServicePorts,
   ) {}
 
-  /** @param instance tells copies of one service apart, `<service>` or `<service>-<n>` */
-  process(service: ClusterService, instance: string = service): ClusterProcess {
+  /**
+   * @param instance tells copies of one service apart, `<service>` or `<service>-<n>`
+   * @param changed settings that differ from the service's own
+   */
+  process(
+    service: ClusterService,
+    instance: string = service,
+    changed: Readonly<Record<string, string>> = {},
+  ): ClusterProcess {
     const { directory, extraEnv } = this.settings;
     return new ClusterProcess({
       name: instance,
@@ -84,6 +91,7 @@ export class ServiceFactory {
         PORT: String(this.ports.portOf(instance)),
         FAILPOINTS_RECORD: join(directory, `${instance}.failpoints`),
         ...extraEnv,
+        ...changed,
       },
     });
   }

@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,7 +9,7 @@ import { startTestRedis, type TestRedis } from '../test-redis.js';
 import { ClusterApi } from './cluster-api.js';
 import { writeCatalog, type ClusterModel } from './cluster-catalog.js';
 import { ClusterClickHouse } from './cluster-clickhouse.js';
-import { ClusterDisk } from './cluster-disk.js';
+import { ClusterDisk, clusterFolderPrefix, sweepClusters } from './cluster-disk.js';
 import { ClusterPostgres } from './cluster-postgres.js';
 import { ClusterProcess } from './cluster-process.js';
 import { entryOf, ServiceFactory, ServicePorts, type ClusterService } from './cluster-services.js';
@@ -79,14 +79,15 @@ export class TestCluster {
 
   /** Starts engines, migrates, starts the services; resolves when all of them serve. */
   static async start(options: TestClusterOptions): Promise<TestCluster> {
-    const directory = mkdtempSync(join(tmpdir(), 'tollgate-cluster-'));
+    sweepClusters(tmpdir());
+    const directory = mkdtempSync(join(tmpdir(), clusterFolderPrefix()));
     // As root the database runs as another user, who must be able to pass through.
     chmodSync(directory, 0o711);
     const callOff = watchOver(directory);
     const engines = await startEngines(directory, options);
     const instances = instancesOf(options.metering ?? 1);
     const names = instances.map(([, name]) => name);
-    const ports = await ServicePorts.choose([...names, 'simulator', SPARE_METERING]);
+    const ports = await ServicePorts.choose([...names, 'simulator', SPARE_METERING, SECOND_PROXY]);
     const simulator = simulatorOf(directory, ports);
     const upstreamFaults = await TcpFaultProxy.open({ targetPort: ports.portOf('simulator') });
     const { models, logPartitions = 4, extraEnv = {} } = options;
@@ -153,9 +154,10 @@ export class TestCluster {
     return this.factory.process('metering', SPARE_METERING);
   }
 
-  /** Another process on the files of a service, with changed settings. */
-  copyOf(service: ClusterService, instance: string): ClusterProcess {
-    return this.factory.process(service, instance);
+  /** A second proxy on the spool of the first, not yet started. */
+  secondProxy(): ClusterProcess {
+    const spool = { SPOOL_DIR: join(this.directory, 'spool-proxy') };
+    return this.factory.process('proxy', SECOND_PROXY, spool);
   }
 
   /** Ends a service and starts it again. */
@@ -175,17 +177,30 @@ export class TestCluster {
     return Object.fromEntries(loud.map((process) => [process.name, process.unexpectedOutput]));
   }
 
-  /** Ends everything. @param keep keeps the folder with its logs and data */
-  async destroy(options: { readonly keep?: boolean } = {}): Promise<void> {
+  /**
+   * Ends everything.
+   * @param options keep: logs and data stay
+   * @returns where they are kept, null when they are not
+   */
+  async destroy(options: { readonly keep?: boolean } = {}): Promise<string | null> {
     const { kafka, redis, postgres, clickhouse } = this.engines;
     for (const process of this.services.values()) process.thaw();
     await Promise.all([...this.services.values()].map((process) => process.end('SIGKILL')));
     await this.simulator.end('SIGKILL');
     await Promise.all([kafka.stop(), redis.stop(), postgres.stop(), clickhouse.stop()]);
     await this.upstreamFaults.close();
-    for (const disk of Object.values(this.engines.disks ?? {})) disk.close();
+    const disks = Object.values(this.engines.disks ?? {});
     this.callOff();
-    if (options.keep !== true) rmSync(this.directory, { recursive: true, force: true });
+    if (options.keep !== true) {
+      for (const disk of disks) disk.close();
+      rmSync(this.directory, { recursive: true, force: true });
+      return null;
+    }
+    const kept = `${this.directory}-kept`.replace('tollgate-cluster-', 'tollgate-kept-');
+    cpSync(this.directory, kept, { recursive: true });
+    for (const disk of disks) disk.close();
+    rmSync(this.directory, { recursive: true, force: true });
+    return kept;
   }
 
   private async startServices(): Promise<void> {
@@ -196,6 +211,7 @@ export class TestCluster {
 
 const SIMULATOR_LOG = 'simulator.jsonl';
 const SPARE_METERING = 'metering-spare';
+const SECOND_PROXY = 'proxy-second';
 const SPOOL_DISK_MIB = 96;
 const KAFKA_DISK_MIB = 384;
 const CLICKHOUSE_DISK_MIB = 512;
