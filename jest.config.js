@@ -26,7 +26,7 @@ export default {
       ...base,
       ...engineTimeout,
       displayName: 'e2e',
-      testRegex: '/dist/test/e2e/.*\\.e2e\\.spec\\.js$',
+      testRegex: '/dist/test/(e2e|sink-worker|bench)/.*\\.e2e\\.spec\\.js$',
     },
     {
       ...base,

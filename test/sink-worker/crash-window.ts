@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -31,6 +31,25 @@ export function partsKnownButAbsent(dataDir: string): readonly string[] {
     }
   }
   return absent;
+}
+
+/**
+ * Makes the same state by hand in a ClickHouse that is not running: takes away the newest part of the
+ * table whose deduplication log is the longest.
+ */
+export function removeNewestPart(dataDir: string): void {
+  const logs = tableFolders(join(dataDir, 'store'))
+    .filter((table) => readdirSync(table).includes('deduplication_logs'))
+    .flatMap((table) =>
+      readdirSync(join(table, 'deduplication_logs')).map((file) => ({
+        table,
+        text: readFileSync(join(table, 'deduplication_logs', file), 'utf8').trim(),
+      })),
+    )
+    .toSorted((a, b) => b.text.length - a.text.length);
+  const newest = logs[0]?.text.split('\n').at(-1)?.split('\t')[1];
+  if (newest === undefined) throw new Error('no part was ever inserted');
+  rmSync(join(logs[0]!.table, newest), { recursive: true });
 }
 
 function tableFolders(store: string): readonly string[] {

@@ -23,6 +23,7 @@ import { ClickHouseUsageStore } from '#libs/usage/adapters';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import type { AskLedger } from './ledger-check.js';
+import { RenameTrap } from './rename-trap.js';
 import type { WorkerSettings } from './worker-protocol.js';
 
 /** Where the log and the ledger of a run are. */
@@ -30,6 +31,8 @@ export interface EngineChoice {
   readonly log: 'postgres' | 'kafka';
   /** `server`: ClickHouse over HTTP in a process of its own; `embedded`: inside the worker. */
   readonly store: 'server' | 'embedded';
+  /** Prepares ClickHouse to be ended in its crash window. @default false */
+  readonly inCrashWindow?: boolean;
 }
 
 /** `LOG_PARTITIONS` of the runs, as in standalone. */
@@ -46,6 +49,8 @@ export interface FaultEngines {
   readonly clickhouse: TestClickHouse | null;
   /** Between the workers and ClickHouse; null when the ledger is embedded. */
   readonly proxy: TcpFaultProxy | null;
+  /** In the ClickHouse process; null when there is none, or no compiler. */
+  readonly trap: RenameTrap | null;
   /** Asks ClickHouse itself; null when the ledger is embedded: then the worker is asked. */
   readonly ask: AskLedger | null;
   stop(): Promise<void>;
@@ -94,14 +99,14 @@ async function start(
     eventLog = new PostgresEventLog({ database: postgres.database('metering'), clock, random });
   }
   stops.push(() => eventLog.close());
-  const ledger = await startLedger(choice.store, stops);
-  const { clickhouse, proxy, target } = ledger;
+  const { clickhouse, proxy, trap, target } = await startLedger(choice, stops);
   return {
     databaseUrl: postgres.url,
     kafkaBrokers,
     eventLog,
     clickhouse,
     proxy,
+    trap,
     ask: clickhouse === null ? null : (sql) => askServer(clickhouse.url, sql),
     worker: {
       databaseUrl: postgres.url,
@@ -115,17 +120,22 @@ async function start(
 }
 
 async function startLedger(
-  store: EngineChoice['store'],
+  { store, inCrashWindow = false }: EngineChoice,
   stops: (() => Promise<unknown> | void)[],
 ): Promise<
-  Pick<FaultEngines, 'clickhouse' | 'proxy'> & { readonly target: WorkerSettings['clickhouse'] }
+  Pick<FaultEngines, 'clickhouse' | 'proxy' | 'trap'> & {
+    readonly target: WorkerSettings['clickhouse'];
+  }
 > {
   if (store === 'embedded') {
     const dataDir = mkdtempSync(join(tmpdir(), 'tollgate-test-sink-'));
     stops.push(() => rmSync(dataDir, { recursive: true, force: true }));
-    return { clickhouse: null, proxy: null, target: { kind: 'embedded', dataDir } };
+    return { clickhouse: null, proxy: null, trap: null, target: { kind: 'embedded', dataDir } };
   }
-  const clickhouse = await startTestClickHouse({ isOwn: true });
+  const trap = inCrashWindow ? RenameTrap.make() : null;
+  stops.push(() => trap?.remove());
+  const environment = trap?.environment ?? {};
+  const clickhouse = await startTestClickHouse({ isOwn: true, environment });
   stops.push(() => clickhouse.stop());
   const direct = new ClickHouseEngine({
     target: { kind: 'server', url: clickhouse.url },
@@ -137,7 +147,7 @@ async function startLedger(
   const proxy = await TcpFaultProxy.open({ targetPort: clickhouse.process!.port });
   stops.push(() => proxy.close());
   const target = { kind: 'server', url: `http://127.0.0.1:${proxy.port}` } as const;
-  return { clickhouse, proxy, target };
+  return { clickhouse, proxy, trap, target };
 }
 
 /** A statement over plain HTTP. */

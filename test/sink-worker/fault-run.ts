@@ -7,7 +7,7 @@ import { delay, SystemClock } from '#libs/kernel';
 import { eventually } from '#libs/testing';
 
 import { quantile } from '../bench/statistics.js';
-import { partsKnownButAbsent } from './crash-window.js';
+import { partsKnownButAbsent, removeNewestPart } from './crash-window.js';
 import {
   PARTITIONS,
   startFaultEngines,
@@ -200,6 +200,7 @@ export class FaultRun {
     const points = KILL_POINTS[fault];
     if (points !== undefined) return this.killAt(points[turn % points.length]!);
     if (fault === 'D3') return this.cutInsert();
+    if (this.options.inCrashWindow === true) return this.killInWindow();
     return store === 'server' ? this.killServer() : this.killEmbedded();
   }
 
@@ -226,6 +227,34 @@ export class FaultRun {
     const crashWindows = this.crashWindows(server.dataDir);
     await server.start();
     return { at: `${waitMs.toFixed(1)} ms`, isHit, struckMs, crashWindows };
+  }
+
+  /**
+   * ClickHouse ends after the token is noted and before the part is in place. Where nothing can be
+   * loaded into it, both processes die after the insert and the part is taken away: the same files.
+   */
+  private async killInWindow(): Promise<Strike> {
+    const { trap } = this.engines;
+    const server = this.engines.clickhouse!.process!;
+    if (trap === null) {
+      this.worker.arm('sink.after_insert=kill9');
+      await this.append();
+      await within(this.worker.whenGone(), 'the worker does not end');
+      await server.kill();
+      removeNewestPart(server.dataDir);
+    } else {
+      trap.set();
+      const { isAnswered } = await this.beginInsert();
+      if (await isAnswered) throw new Error('the trap does not catch the insert');
+      await server.kill();
+      trap.lift();
+    }
+    const struckMs = this.clock.monotonicMs();
+    const crashWindows = this.crashWindows(server.dataDir);
+    await server.start();
+    if (trap === null) await this.takeOver();
+    const at = trap === null ? 'part taken away' : 'before the rename';
+    return { at, isHit: crashWindows > 0, struckMs, crashWindows };
   }
 
   /** kill -9 of the worker that holds the engine, while it has an insert. */

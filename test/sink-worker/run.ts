@@ -19,6 +19,7 @@ const HELP = `Usage: npm run sink-faults -- --fault ID [options]
   --store KIND   server, or embedded in the worker (server)
   --log KIND     postgres or kafka (postgres)
   --rows N       records of each batch (D3, D11: 2000, else 200)
+  --window       D11: each time between the token's record and the part's rename
   --seed N       draws kill times, cut places and partitions (random, printed)
   --json         one line of JSON per hit, then the summary
 `;
@@ -46,8 +47,15 @@ async function main(): Promise<void> {
   const flag = { type: 'boolean' } as const;
   const { values } = parseArgs({
     options: {
-      ...{ fault: text, hits: text, store: text, log: text, rows: text, seed: text },
-      ...{ json: flag, help: flag },
+      fault: text,
+      hits: text,
+      store: text,
+      log: text,
+      rows: text,
+      seed: text,
+      window: flag,
+      json: flag,
+      help: flag,
     },
   });
   if (values.help === true || values.fault === undefined) return write(HELP);
@@ -69,6 +77,7 @@ async function main(): Promise<void> {
       hits: count(values.hits ?? '200', 'hits'),
       store: oneOf(values.store ?? 'server', ['server', 'embedded'], 'store'),
       log: oneOf(values.log ?? 'postgres', ['postgres', 'kafka'], 'log'),
+      inCrashWindow: values.window === true,
       rows: count(values.rows ?? (needsBody ? '2000' : '200'), 'rows'),
       random: generatorOf(seed),
     },

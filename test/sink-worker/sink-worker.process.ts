@@ -29,6 +29,8 @@ const report = (message: WorkerReport): void => void process.send?.(message);
 process.on('message', (order: WorkerOrder) => void obey(order).catch(fail));
 // Without its driver it has nobody to work for.
 process.once('disconnect', () => process.exit(0));
+// The engine's library is loaded ahead, like all code.
+if (settings.clickhouse.kind === 'embedded') await import('chdb');
 report({ kind: 'loaded' });
 
 let engine: ClickHouseEngine | undefined;
@@ -58,8 +60,13 @@ async function work(): Promise<void> {
     maxConnections: 2 * settings.partitions + 2,
   });
   engine = new ClickHouseEngine({ target: settings.clickhouse, database: settings.ledger });
-  const { kafkaBrokers } = settings;
-  const eventLog = openEventLog({ service: 'sink-worker', runtime, database, kafkaBrokers });
+  const kafka = { kafkaBrokers: settings.kafkaBrokers };
+  const eventLog = openEventLog({
+    service: 'sink-worker',
+    runtime,
+    database,
+    kafka: { kafkaBrokers },
+  });
   const store = new ClickHouseUsageStore(engine);
   // The schema of a server is the driver's, which may weaken it.
   if (settings.clickhouse.kind === 'embedded') await store.migrate();

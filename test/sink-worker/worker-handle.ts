@@ -52,10 +52,16 @@ export class WorkerHandle extends EventEmitter<Record<WorkerReport['kind'], []>>
 
   /** Lets it work; resolves when its engines are open. */
   async go(): Promise<void> {
-    await this.loaded;
+    await Promise.race([this.loaded, this.failed()]);
     const working = once(this, 'working');
     this.send({ kind: 'go' });
-    await working;
+    await Promise.race([working, this.failed()]);
+  }
+
+  /** Rejects when the process ends. */
+  private async failed(): Promise<never> {
+    await this.gone;
+    throw new Error('a sink worker ended before it worked');
   }
 
   arm(failpoints: string): void {

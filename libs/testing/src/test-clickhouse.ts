@@ -29,14 +29,21 @@ export interface TestClickHouseProcess extends Pick<
   readonly dataDir: string;
 }
 
+/** What a test needs of ClickHouse. */
+export interface TestClickHouseOptions {
+  /** The test kills it, so that a shared one cannot serve. @default false */
+  readonly isOwn?: boolean;
+  /** Added to the environment of the process. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
 /**
  * Gives a ClickHouse server: that of `CLICKHOUSE_URL`, else the HTTP front over the embedded engine
  * as a process of its own on a free loopback port, with its data under the temporary folder; half a
  * second. The caller makes its own database in it.
- * @param options isOwn: the test kills it, so that a shared one cannot serve
  */
 export async function startTestClickHouse(
-  options: { readonly isOwn?: boolean } = {},
+  options: TestClickHouseOptions = {},
 ): Promise<TestClickHouse> {
   const { CLICKHOUSE_URL: given } = processEnvironment();
   if (given !== undefined && given !== '' && options.isOwn !== true) {
@@ -48,11 +55,19 @@ export async function startTestClickHouse(
   const callOff = watchOver(directory);
   const dataDir = join(directory, 'data');
   mkdirSync(dataDir);
+  const environment = Object.entries(options.environment ?? {}).map(
+    ([name, value]) => `${name}=${value}`,
+  );
   const args: ChdbFrontArguments = [String(port), dataDir];
   const engine = new EngineProcess({
     name: 'clickhouse',
-    command: process.execPath,
-    args: [join(import.meta.dirname, 'chdb-front.process.js'), ...args],
+    command: 'env',
+    args: [
+      ...environment,
+      process.execPath,
+      join(import.meta.dirname, 'chdb-front.process.js'),
+      ...args,
+    ],
     directory,
     probe: async () => {
       const answer = await fetch(`${url}/ping`, { signal: AbortSignal.timeout(1_000) });
