@@ -40,17 +40,19 @@ export async function startBudgetService(
     secret: env.SERVICE_SECRET,
     timeoutMs: 5_000,
   });
+  const close = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null> => {
+    const isRunning = child.exitCode === null && child.signalCode === null;
+    const exit = isRunning ? once(child, 'exit') : null;
+    child.kill(signal);
+    await exit;
+    await transport.close();
+    return child.exitCode;
+  };
+  let closed: Promise<number | null> | undefined;
   return {
     url: url as string,
     authority: rpcClient<BudgetAuthority>(transport, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS),
     child,
-    close: async (signal) => {
-      const isRunning = child.exitCode === null && child.signalCode === null;
-      const exit = isRunning ? once(child, 'exit') : null;
-      child.kill(signal);
-      await exit;
-      await transport.close();
-      return child.exitCode;
-    },
+    close: (signal) => (closed ??= close(signal)),
   };
 }

@@ -47,10 +47,12 @@ export class BudgetBlocks {
     });
   }
 
-  /** Forgets a budget whose definition changed: the next news or the directory says how it stands. */
-  forget(budgetId: string): void {
+  /** A budget was deleted or disabled: it blocks nobody, and older news of it stays old. */
+  lift(budgetId: string): void {
     const known = this.heard.get(budgetId);
-    if (known !== undefined) this.drop(budgetId, known);
+    if (known === undefined) return;
+    this.drop(budgetId, known);
+    this.heard.set(budgetId, { ...known, block: null });
   }
 
   /** The block a key is under: what its record says, corrected by what was heard since. */

@@ -153,8 +153,17 @@ describe('an exhausted budget', () => {
     expect(blocks.hearKey(revoked(1, 2), false)).toBe(true);
     cache.reblock('key', KEY.keyId);
     expect((await look())?.block).toBeNull();
-    blocks.forget('b1');
-    cache.dropKey(KEY.keyId);
+  });
+
+  test('blocks nobody once its budget is deleted, and old news of it stays old', async () => {
+    expect((await look())?.block).toBeNull();
+    expect(blocks.hearKey(revoked(5), true)).toBe(true);
+    blocks.lift('b1');
+    expect(blocks.hearKey(revoked(5), true)).toBe(false);
+    cache.reblock('key', KEY.keyId);
+    expect((await look())?.block).toBeNull();
+    expect(blocks.hearKey(revoked(6), true)).toBe(true);
+    cache.reblock('key', KEY.keyId);
     expect((await look())?.block).not.toBeNull();
   });
 });

@@ -78,7 +78,7 @@ export class ApplyControl {
 
   private budgetEdited(definition: BudgetDefinitionV1): void {
     const { budget_id, scope, scope_id, deleted, enabled } = definition;
-    if (deleted || !enabled) this.parts.blocks.forget(budget_id);
+    if (deleted || !enabled) this.parts.blocks.lift(budget_id);
     if (scope === 'key') return this.parts.keys.dropKey(scope_id);
     this.parts.keys.dropWhere(({ subjects }) =>
       subjects.some((subject) => subject.scope === scope && subject.subjectId === scope_id),
