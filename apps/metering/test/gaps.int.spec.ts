@@ -103,14 +103,17 @@ test('the pause before a gap is asked for again doubles from 30 s up to 10 min',
     );
   }
   const due = await database.transaction((tx) => new StreamStore().takeDue(tx, 10));
-  expect(due.map(({ fromSeq, asks }) => [Number(fromSeq), asks]).toSorted()).toEqual([
-    [1, 1],
-    [3, 2],
-    [5, 4],
-    [7, 501],
-  ]);
-  const next = await database.transaction((tx) => new StreamStore().takeDue(tx, 10));
-  expect(next).toEqual([]);
+  const isDue = new Map(due.map(({ fromSeq, asks }) => [Number(fromSeq), asks]));
+  expect(isDue).toEqual(
+    new Map([
+      [1, 1],
+      [3, 2],
+      [5, 4],
+      [7, 501],
+    ]),
+  );
+  const nothing = await database.transaction((tx) => new StreamStore().takeDue(tx, 10));
+  expect(nothing).toEqual([]);
 });
 
 test('a range that its emitter gave up is closed as lost, counted, and missed no more', async () => {

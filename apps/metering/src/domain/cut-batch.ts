@@ -27,7 +27,7 @@ const BEHIND_MS = 10_000;
 /** Most bytes of one insert; the ledger takes a body of up to 10 MB as one block. */
 const MOST_INSERT_BYTES = 9_500_000;
 /** What a row is longer than the value of its record: names of columns, batch, time of recording. */
-const ROW_OVERHEAD_BYTES = 600;
+const ROW_OVERHEAD_BYTES = 256;
 
 /** Most records of a batch, by the age of the oldest one in hand. @param nowMs milliseconds UTC */
 export function mostRecords(oldest: LogRecord, nowMs: number): number {
