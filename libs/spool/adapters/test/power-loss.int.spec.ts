@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 
-import { LogSync } from '../src/sqlite/log-sync.js';
 import { openSpoolFile } from '../src/sqlite/spool-opening.js';
 import { dataOf, groupOf, inMemory, lay, readSpoolFile } from './file-fixture.js';
 import { eventOf, inDirectory, intentOf, openSpool, withSpool } from './spool-fixture.js';
@@ -82,12 +81,7 @@ describe('after a power loss', () => {
   test('every published event is still there in process mode, so that its number is never another one', () =>
     inDirectory(async (directory) => {
       const live = join(directory, 'live');
-      const synced: number[] = [];
-      const original = LogSync.prototype.sync;
-      LogSync.prototype.sync = async function sync(this: LogSync): Promise<void> {
-        await original.call(this);
-        synced.push(statSync(join(live, 'spool.db-wal')).size);
-      };
+      let synced = 0;
       let published = 0n;
       const spool = await openSpool(live, { ack: 'process' });
       try {
@@ -95,22 +89,23 @@ describe('after a power loss', () => {
           await spool.open(intentOf(`n${index}`));
           await spool.append(eventOf(`n${index}`));
           if (index % 7 !== 3) continue;
+          // What stands in the log now is on disk once the batch is handed out.
+          synced = statSync(join(live, 'spool.db-wal')).size;
           const batch = await spool.unpublished({ maxEvents: 5, maxBytes: 1_048_576 });
           published = batch.at(-1)!.sequence;
           await spool.markPublished(batch.at(-1)!.position);
         }
-        expect(synced.length).toBeGreaterThan(5);
+        expect(published).toBeGreaterThan(10n);
         const after = join(directory, 'after');
         cpSync(live, after, { recursive: true });
         const log = readSpoolFile(after, '-wal');
-        writeFileSync(join(after, 'spool.db-wal'), log.subarray(0, synced.at(-1)));
+        writeFileSync(join(after, 'spool.db-wal'), log.subarray(0, synced));
         await withSpool(after, async (recovered) => {
           await recovered.append({ ...eventOf('later'), closes: null });
           const events = await recovered.unpublished({ maxEvents: 500, maxBytes: 1_048_576 });
           expect(events.at(-1)!.sequence).toBeGreaterThan(published);
         });
       } finally {
-        LogSync.prototype.sync = original;
         await spool.close();
       }
     }));
