@@ -60,7 +60,7 @@ async function work(): Promise<void> {
     maxConnections: 2 * settings.partitions + 2,
   });
   engine = new ClickHouseEngine({ target: settings.clickhouse, database: settings.ledger });
-  const kafka = { kafkaBrokers: settings.kafkaBrokers };
+  const { kafkaBrokers } = settings;
   const eventLog = openEventLog({
     service: 'sink-worker',
     runtime,
