@@ -234,3 +234,20 @@ test('the users of ClickHouse have the names in the addresses, and passwords fro
   expect(fromEnv.filter((name) => given[name ?? ''] === undefined)).toEqual([]);
   expect(xml).toContain('<default remove="remove" />');
 });
+
+test('docs/scale.md names every setting of the services, with its default', async () => {
+  const rows = textOf('docs/scale.md')
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')));
+  const documented = new Map(rows.map(([, name = '', , fallback = '']) => [name, fallback]));
+  const wrong: string[] = [];
+  for (const image of IMAGES.filter((one) => one !== 'simulator' && one !== 'standalone')) {
+    for (const { name, fallback } of await settingsOf(image)) {
+      const said = documented.get(name) ?? 'nothing';
+      const wanted = fallback === undefined ? '**needed**' : (fallback ?? 'none');
+      const isSaid = name === 'PORT' ? said.includes(`${image} ${wanted}`) : said === wanted;
+      if (!isSaid) wrong.push(`${image}: ${name} is ${wanted}, the page says ${said}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+});
