@@ -72,3 +72,12 @@ export function loginRefused(cause: unknown): AppError {
     cause,
   });
 }
+
+/** The log deals partitions out by its group alone. */
+export function fixedUnsupported(): AppError {
+  return new AppError({
+    code: 'event_log.fixed_unsupported',
+    kind: 'invalid',
+    publicMessage: 'fixed partitions need the event log on Kafka',
+  });
+}

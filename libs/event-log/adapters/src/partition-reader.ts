@@ -23,6 +23,8 @@ export interface PartitionSource {
   next(from: bigint, signal: AbortSignal): Promise<readonly LogRecord[]>;
   /** Every offset below is known to be readable; null before anything is known. */
   knownEnd(): bigint | null;
+  /** Append time of the record at an offset when it has been read ahead; null otherwise. */
+  readAheadMs(offset: bigint): number | null;
 }
 
 /** What a reader of one partition works with. */
@@ -47,6 +49,8 @@ export class PartitionReader {
   private resolved: bigint | null = null;
   /** Append time of the first record that was handed over and is not resolved. */
   private waitingSinceMs: number | null = null;
+  /** Append time of the last record that was handed over. */
+  private lastSeenMs: number | null = null;
   /** Resolves when the batch in hand is finished and nothing more will be read. */
   readonly ended: Promise<void>;
 
@@ -67,14 +71,14 @@ export class PartitionReader {
   /** How far the handler is behind what the log is known to hold. */
   lag(): PartitionLag {
     const { topic, partition, source } = this.options;
+    const { resolved } = this;
     const end = source.knownEnd();
-    const events = end === null || this.resolved === null ? 0n : end - this.resolved;
-    return {
-      topic,
-      partition,
-      events: events > 0n ? events : 0n,
-      oldestAppendedAtMs: this.waitingSinceMs,
-    };
+    if (end === null || resolved === null) {
+      return { topic, partition, events: null, oldestAppendedAtMs: this.waitingSinceMs };
+    }
+    const events = end > resolved ? end - resolved : 0n;
+    const unread = source.readAheadMs(resolved) ?? (events > 0n ? this.lastSeenMs : null);
+    return { topic, partition, events, oldestAppendedAtMs: this.waitingSinceMs ?? unread };
   }
 
   private async run(): Promise<void> {
@@ -116,6 +120,7 @@ export class PartitionReader {
     const records = await source.next(nextOffset, signal);
     if (records.length === 0 || signal.aborted) return true;
     this.waitingSinceMs = records[0]!.appendedAtMs;
+    this.lastSeenMs = records.at(-1)!.appendedAtMs;
     const end = records.at(-1)!.offset + 1n;
     let resolved = nextOffset;
     await subscription.handle({
@@ -131,7 +136,8 @@ export class PartitionReader {
     });
     this.position = { epoch, nextOffset: resolved };
     this.resolved = resolved;
-    if (resolved > nextOffset) this.waitingSinceMs = null;
+    const unresolved = records.find(({ offset }) => offset >= resolved);
+    this.waitingSinceMs = unresolved?.appendedAtMs ?? null;
     return resolved > nextOffset;
   }
 

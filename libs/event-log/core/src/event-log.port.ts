@@ -74,15 +74,27 @@ export interface SubscribeOptions {
   readonly maxBytes: number;
   /** How long a batch may wait for more records, milliseconds; 0 hands over what is there. */
   readonly lingerMs: number;
+  /**
+   * Holds these partitions of each topic from start to stop, outside of the group's dealing: whoever
+   * runs the processes decides who reads what, and nothing is ever dealt out anew. The fence of the
+   * owner is what keeps two holders of one partition apart.
+   */
+  readonly fixedPartitions?: readonly number[];
 }
 
 /** How far the reader of one partition is behind. */
 export interface PartitionLag {
   readonly topic: string;
   readonly partition: number;
-  /** Records the log is known to hold that the handler has not resolved. */
-  readonly events: bigint;
-  /** Append time of the oldest record in the handler's hands, milliseconds UTC; null = none. */
+  /**
+   * Records that the handler has not resolved, of those the log held when this process last heard from
+   * it; null before the owner has said where it reads on.
+   */
+  readonly events: bigint | null;
+  /**
+   * Append time of the oldest record that is not resolved, milliseconds UTC; null = there is none. A
+   * record that could not be read yet counts with the time of the last one before it.
+   */
   readonly oldestAppendedAtMs: number | null;
 }
 
@@ -134,7 +146,17 @@ export abstract class EventLog {
     beforeOffset: bigint,
     keepSeconds: number,
   ): Promise<number>;
-  /** Joins a group and consumes until stopped. */
+  /**
+   * How long the log keeps records of the topic whether or not they were read, milliseconds.
+   * @returns null when a record that was not read is never dropped
+   */
+  async retentionMs(_topic: string): Promise<number | null> {
+    return null;
+  }
+  /**
+   * Joins a group and consumes until stopped.
+   * @throws AppError `event_log.fixed_unsupported` for fixed partitions where the log cannot
+   */
   abstract subscribe(options: SubscribeOptions): Promise<LogSubscription>;
   /** Stops every subscription and closes the connections. */
   abstract close(): Promise<void>;

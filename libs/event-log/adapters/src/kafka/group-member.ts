@@ -88,7 +88,7 @@ export class KafkaGroupMember {
 
   constructor(
     private readonly link: KafkaLink,
-    private readonly options: GroupOptions,
+    protected readonly options: GroupOptions,
   ) {}
 
   /** Joins, or joins again; resolves when the group has dealt its partitions out. */
@@ -172,6 +172,39 @@ export class KafkaGroupMember {
       throw error;
     }
   }
+}
+
+/**
+ * A holder of fixed partitions: it is dealt nothing and gives no sign of life, and shows its positions
+ * as the group's all the same.
+ * @source Apache Kafka protocol guide, "OffsetCommit API": generation -1 stands for no membership
+ */
+export class KafkaFixedMember extends KafkaGroupMember {
+  constructor(
+    link: KafkaLink,
+    options: GroupOptions,
+    private readonly fixed: readonly number[],
+  ) {
+    super(link, options);
+  }
+
+  override async join(): Promise<readonly AssignedPartition[]> {
+    const { topics } = this.options;
+    return topics.flatMap((topic) => this.fixed.map((partition) => ({ topic, partition })));
+  }
+
+  override async heartbeat(): Promise<void> {}
+
+  override async show(offsets: readonly ShownOffset[]): Promise<void> {
+    try {
+      await super.show(offsets);
+    } catch (error) {
+      // A group that has members as well: whoever wants displays does not run both.
+      if (!isForgotten(error) && !isRebalance(error)) throw error;
+    }
+  }
+
+  override async leave(): Promise<void> {}
 }
 
 /** Deals the partitions of each topic out in turn, to the members in the order of their ids. */

@@ -17,6 +17,7 @@ import { KafkaLink, type KafkaAddress } from './kafka-connection.js';
 import { fromKafkaError, isKafkaError } from './kafka-errors.js';
 import { fromMessage, sizeOf, type KafkaMessage } from './kafka-record.mapping.js';
 import { KafkaSubscription } from './kafka-subscription.js';
+import { retentionOf } from './topic-retention.js';
 import { provisionKafkaTopics } from './provision-kafka-topics.js';
 
 /** How the log on Kafka is reached. */
@@ -36,12 +37,19 @@ export interface KafkaEventLogOptions extends KafkaAddress {
 /** Most bytes of one read beyond what the caller asks for: a fetch gives whole batches. */
 const READ_BYTES = 16 * 1024 * 1024;
 
+/** How long a retention counts as known, milliseconds: operators change it while we run. */
+const RETENTION_AGE_MS = 600_000;
+
 /** The event log on Apache Kafka 3 and 4. */
 export class KafkaEventLog extends EventLog {
   private readonly link: KafkaLink;
   private readonly appender: KafkaAppender;
   /** Partition counts are fixed for the life of a topic. */
   private readonly counts = new Map<string, number>();
+  private readonly retention = new Map<
+    string,
+    { readonly retentionMs: number | null; readonly readAtMs: number }
+  >();
   private readonly subscriptions = new Set<KafkaSubscription>();
   private provisioning: Promise<void> | undefined;
 
@@ -110,13 +118,23 @@ export class KafkaEventLog extends EventLog {
     return count;
   }
 
+  override async retentionMs(topic: string): Promise<number | null> {
+    const known = this.retention.get(topic);
+    const nowMs = this.options.clock.monotonicMs();
+    if (known !== undefined && nowMs - known.readAtMs < RETENTION_AGE_MS) return known.retentionMs;
+    await this.partitions(topic);
+    const retentionMs = await this.ask((cluster) => retentionOf(cluster, topic));
+    this.retention.set(topic, { retentionMs, readAtMs: nowMs });
+    return retentionMs;
+  }
+
   /** Nothing: the brokers drop old segments by the retention of each topic. */
   async retire(): Promise<number> {
     return 0;
   }
 
   async subscribe(options: SubscribeOptions): Promise<LogSubscription> {
-    await this.checkTopics(options.topics);
+    await this.checkTopics(options.topics, options.fixedPartitions);
     const { clock, random } = this.options;
     const { heartbeatMs = 1_000, sessionMs = 10_000, rebalanceMs = 60_000 } = this.options;
     const subscription: KafkaSubscription = new KafkaSubscription({
@@ -143,9 +161,13 @@ export class KafkaEventLog extends EventLog {
   }
 
   /** Topics have to exist; brokers that are away do not keep a member from waiting for them. */
-  private async checkTopics(topics: readonly string[]): Promise<void> {
+  private async checkTopics(topics: readonly string[], fixed: readonly number[] = []) {
     try {
-      for (const topic of topics) await this.partitions(topic);
+      for (const topic of topics) {
+        const count = await this.partitions(topic);
+        const beyond = fixed.find((partition) => partition >= count);
+        if (beyond !== undefined) throw unknownTopic(`no partition ${topic}/${beyond}`);
+      }
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'event_log.unavailable')) throw error;
     }

@@ -10,6 +10,7 @@ import {
   isCoordinatorMoving,
   isForgotten,
   isRebalance,
+  KafkaFixedMember,
   KafkaGroupMember,
   type AssignedPartition,
   type GroupOptions,
@@ -66,7 +67,11 @@ export class KafkaSubscription implements LogSubscription {
     const { link, subscription, bounds, sessionMs, rebalanceMs } = options;
     const { group, topics } = subscription;
     const groupOptions: GroupOptions = { group, topics, sessionMs, rebalanceMs };
-    this.member = new KafkaGroupMember(link, groupOptions);
+    const { fixedPartitions } = subscription;
+    this.member =
+      fixedPartitions === undefined
+        ? new KafkaGroupMember(link, groupOptions)
+        : new KafkaFixedMember(link, groupOptions, fixedPartitions);
     this.fetcher = new PartitionFetcher(link, { limits: subscription, bounds });
   }
 

@@ -34,12 +34,21 @@ export class PartitionFeed implements PartitionSource {
     private readonly context: FeedContext,
   ) {}
 
-  bounds(): Promise<PartitionBounds> {
-    return this.context.bounds(this.topic, this.partition);
+  async bounds(): Promise<PartitionBounds> {
+    const bounds = await this.context.bounds(this.topic, this.partition);
+    this.end = bounds.next;
+    return bounds;
   }
 
   knownEnd(): bigint | null {
     return this.end;
+  }
+
+  readAheadMs(offset: bigint): number | null {
+    const first = this.records[0]?.offset;
+    return first === undefined || offset < first
+      ? null
+      : (this.records[Number(offset - first)]?.appendedAtMs ?? null);
   }
 
   /** Where the next fetch begins. */

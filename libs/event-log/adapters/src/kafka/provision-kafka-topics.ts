@@ -1,10 +1,11 @@
-import type { Admin, ConfigResourceTypes } from 'kafkajs';
+import type { Admin } from 'kafkajs';
 
 import { partitionsChanged, topicDiffers } from '../log-errors.js';
 import type { TopicPartitions } from '../topic-partitions.js';
 import { MAX_PARTITION_APPEND_BYTES } from './kafka-appender.js';
 import { KafkaConnection, type KafkaAddress } from './kafka-connection.js';
 import { fromKafkaError, isKafkaError } from './kafka-errors.js';
+import { TOPIC_RESOURCE } from './topic-retention.js';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
@@ -22,9 +23,6 @@ const NEEDED = {
   'cleanup.policy': 'delete',
   'message.timestamp.type': 'LogAppendTime',
 };
-
-/** The protocol's number of a topic; the client's own name for it cannot be imported by Node. */
-const TOPIC_RESOURCE = 2 as ConfigResourceTypes.TOPIC;
 
 /** Replicas of each partition where the cluster has as many brokers. */
 const REPLICAS = 3;
@@ -68,6 +66,8 @@ async function create(
   const settings = (topic: string): Record<string, string | number> => ({
     ...NEEDED,
     'retention.ms': RETENTION_MS[topic] ?? DEFAULT_RETENTION_MS,
+    // Age alone decides: a limit of the brokers' own would drop what nobody has read.
+    'retention.bytes': -1,
     'max.message.bytes': MAX_PARTITION_APPEND_BYTES + 1024 * 1024,
     'min.insync.replicas': replicas >= REPLICAS ? 2 : 1,
     'unclean.leader.election.enable': 'false',

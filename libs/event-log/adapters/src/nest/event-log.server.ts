@@ -3,7 +3,6 @@ import { Catch, type RpcExceptionFilter } from '@nestjs/common';
 import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import { isObservable, lastValueFrom, throwError, type Observable } from 'rxjs';
 import { AppError } from '#libs/kernel';
-import type { Runtime } from '#libs/platform/telemetry';
 import type {
   EventLog,
   LogBatch,
@@ -12,6 +11,7 @@ import type {
   SubscribeOptions,
 } from '../../../core/src/index.js';
 import { LogLagMetrics } from './log-lag-metrics.js';
+import { RetentionWatch, type RetentionRuntime } from './retention-watch.js';
 
 /** Bounds of the batches of one topic. */
 export type BatchLimits = Pick<SubscribeOptions, 'maxRecords' | 'maxBytes' | 'lingerMs'>;
@@ -25,11 +25,13 @@ export interface EventLogServerOptions {
   readonly group: string;
   readonly owner: PartitionOwner;
   readonly onError: SubscribeOptions['onError'];
-  /** Where the lag of the partitions held is shown. */
-  readonly runtime: Pick<Runtime, 'clock' | 'metrics'>;
+  /** Where the lag of the partitions held is shown, and the alarm about their retention raised. */
+  readonly runtime: RetentionRuntime;
   /** For topics without limits of their own. @default 500 records, 4 MiB, no linger */
   readonly limits?: BatchLimits;
   readonly topicLimits?: Readonly<Record<string, BatchLimits>>;
+  /** Partitions of topics that this process holds from start to stop, whatever the group deals. */
+  readonly fixedPartitions?: Readonly<Record<string, readonly number[]>>;
 }
 
 const DEFAULT_LIMITS: BatchLimits = { maxRecords: 500, maxBytes: 4 * 1024 * 1024, lingerMs: 0 };
@@ -46,20 +48,25 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   override readonly propagatesEventHandlerErrors = true;
   private subscriptions: LogSubscription[] = [];
   private unwatch: (() => void)[] = [];
+  private readonly retention: RetentionWatch;
 
   constructor(private readonly options: EventLogServerOptions) {
     super();
     this.transportId = options.transportId;
+    const { eventLog, runtime, group } = options;
+    this.retention = new RetentionWatch(eventLog, runtime, group, () => this.subscriptions);
   }
 
   /** Subscribes to the topics that have handlers. */
   listen(callback: (error?: unknown) => void): void {
+    this.retention.start();
     this.subscribeAll().then(() => callback(), callback);
   }
 
   /** Finishes the batches in hand and leaves the groups. Idempotent. */
   async close(): Promise<void> {
     const subscriptions = this.subscriptions;
+    this.retention.stop();
     this.subscriptions = [];
     for (const forget of this.unwatch.splice(0)) forget();
     await Promise.all(subscriptions.map((subscription) => subscription.stop()));
@@ -88,12 +95,14 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
 
   private subscribe(topic: string, handler: Handler): Promise<LogSubscription> {
     const { eventLog, group, owner, onError, topicLimits, limits = DEFAULT_LIMITS } = this.options;
+    const fixedPartitions = this.options.fixedPartitions?.[topic];
     return eventLog.subscribe({
       group: `${group}.${topic}`,
       topics: [topic],
       owner,
       onError,
       ...(topicLimits?.[topic] ?? limits),
+      ...(fixedPartitions !== undefined && { fixedPartitions }),
       handle: async (batch) => {
         const result = await handler(batch, new BaseRpcContext([topic, batch.partition]));
         // Nest turns what a handler throws into a stream that fails; nobody else looks at it.

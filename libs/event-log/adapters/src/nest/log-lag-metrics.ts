@@ -16,8 +16,10 @@ const ofRegistry = new WeakMap<Registry, LogLagMetrics>();
 
 /**
  * `event_log_lag_events` and `event_log_lag_seconds` of the partitions that this process holds, read
- * when the metrics are. The seconds are those since the append of the oldest record in the handler's
- * hands, on this machine's clock; 0 when there is none.
+ * when the metrics are. Events: records that are not resolved, of those the log held when it last
+ * answered (a quarter of a second ago while it answers). Seconds: since the append of the oldest of
+ * them, on this machine's clock; 0 when there is none. A partition whose owner has not said yet where
+ * it reads on shows no events.
  */
 export class LogLagMetrics {
   private readonly watched = new Set<Watched>();
@@ -29,7 +31,7 @@ export class LogLagMetrics {
     const registers = [registry];
     const seconds: Gauge<Label> = new Gauge({
       name: 'event_log_lag_seconds',
-      help: 'Age of the oldest record that a consumer has in hand.',
+      help: 'Age of the oldest record that a consumer has not dealt with.',
       labelNames,
       registers,
       collect: () =>
@@ -40,7 +42,7 @@ export class LogLagMetrics {
       help: 'Records that a consumer has not dealt with, as far as it knows.',
       labelNames,
       registers,
-      collect: () => this.show(events, (lag) => Number(lag.events)),
+      collect: () => this.show(events, (lag) => (lag.events === null ? null : Number(lag.events))),
     });
   }
 
@@ -61,13 +63,14 @@ export class LogLagMetrics {
     return () => this.watched.delete(watched);
   }
 
-  private show(gauge: Gauge<Label>, figure: (lag: PartitionLag) => number): void {
+  private show(gauge: Gauge<Label>, figure: (lag: PartitionLag) => number | null): void {
     // What another member holds now is that member's to tell.
     gauge.reset();
     for (const { group, subscription } of this.watched) {
       for (const lag of subscription.lag()) {
         const { topic, partition } = lag;
-        gauge.set({ group, topic, partition: String(partition) }, figure(lag));
+        const value = figure(lag);
+        if (value !== null) gauge.set({ group, topic, partition: String(partition) }, value);
       }
     }
   }

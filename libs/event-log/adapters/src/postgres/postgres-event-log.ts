@@ -9,7 +9,7 @@ import {
   type ReadLimit,
   type SubscribeOptions,
 } from '../../../core/src/index.js';
-import { unknownTopic } from '../log-errors.js';
+import { fixedUnsupported, unknownTopic } from '../log-errors.js';
 import { encodeAppend } from './append-encoding.js';
 import { AppendSignal } from './append-signal.js';
 import { fromDatabaseError } from './database-errors.js';
@@ -140,6 +140,7 @@ export class PostgresEventLog extends EventLog {
   }
 
   async subscribe(options: SubscribeOptions): Promise<LogSubscription> {
+    if (options.fixedPartitions !== undefined) throw fixedUnsupported();
     for (const topic of options.topics) await this.partitions(topic);
     const { clock, random, heartbeatMs = 1_000, sessionMs = 10_000 } = this.options;
     const memberId = formatUuid(random.bytes(16));

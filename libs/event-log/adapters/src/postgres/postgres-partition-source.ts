@@ -44,4 +44,9 @@ export class PostgresPartitionSource implements PartitionSource {
   knownEnd(): bigint | null {
     return this.options.tail.knownEnd(this.topic, this.partition);
   }
+
+  /** Nothing is read before it is handed over. */
+  readAheadMs(): null {
+    return null;
+  }
 }
