@@ -1,6 +1,6 @@
 import { readBudgetNotice, type PostgresBudgetStateStore } from '#libs/budgets/adapters';
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
-import { AppError } from '#libs/kernel';
+import { AppError, failpoint } from '#libs/kernel';
 import {
   keepDeadLetters,
   type Database,
@@ -26,6 +26,7 @@ export class ApplyControlBatch {
     await this.database.transaction(async (tx) => {
       const stored = await this.positions.assertEpoch(tx, topic, partition, epoch);
       for (const record of records) if (record.offset >= stored) await this.apply(tx, record);
+      failpoint('control.after_apply');
       if (next > stored) await this.positions.advance(tx, topic, partition, epoch, next);
     });
     batch.resolve(next);
