@@ -1,7 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeEventLog, gate, records, until } from '#libs/event-log/contract';
 import { EphemeralPartitionOwner } from '#libs/event-log/core';
+import { SystemClock } from '#libs/kernel';
+import { createRuntime } from '#libs/platform/telemetry';
+import { FixedClock } from '#libs/testing';
+import { RetentionWatch } from '../src/nest/retention-watch.js';
 import { KafkaHarness } from './kafka-harness.js';
+import { consumer } from './live-log.js';
+
+const DAY_MS = 24 * 60 * 60 * 1_000;
 
 let harness: KafkaHarness;
 beforeAll(async () => {
@@ -19,6 +26,143 @@ describe('event log on Kafka', () => {
     const changed = { code: 'event_log.partitions_changed' };
     await expect(harness.provision({ [topic]: 4 })).rejects.toMatchObject(changed);
     expect(await (await harness.open()).partitions(`${topic}b`)).toBe(2);
+  });
+
+  test.each([
+    [{ 'cleanup.policy': 'compact', 'message.timestamp.type': 'LogAppendTime' }, 'cleanup.policy'],
+    [{ 'cleanup.policy': 'delete' }, 'message.timestamp.type=CreateTime, not LogAppendTime'],
+  ])(
+    'a topic that somebody made otherwise is refused, by the difference: %j',
+    async (made, what) => {
+      const topic = `foreign-${Object.keys(made).length}`;
+      await harness.makeTopic(topic, made);
+      const refused = expect(harness.provision({ [topic]: 1 })).rejects;
+      await refused.toMatchObject({
+        code: 'event_log.topic_differs',
+        message: expect.stringContaining(what),
+      });
+    },
+  );
+
+  test('one record beyond what a partition takes is refused, and later appends go on', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(1);
+    const huge = { ...records(topic, 0, 1)[0]!, value: Buffer.alloc(17 * 1024 * 1024) };
+    await expect(log.append([huge])).rejects.toMatchObject({
+      code: 'event_log.too_large',
+      kind: 'invalid',
+      message: expect.stringMatching(/^an append of \d+ bytes is above 16777216$/),
+    });
+    await log.append(records(topic, 0, 2));
+    expect(await log.bounds(topic, 0)).toEqual({ earliest: 0n, next: 2n });
+  });
+
+  test('a topic or partition that nobody made is named by the error of each use', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(1);
+    const unknown = { code: 'event_log.unknown_topic' };
+    await expect(log.append(records('nobody-made-it', 0, 1))).rejects.toMatchObject(unknown);
+    await expect(log.append(records(topic, 1, 1))).rejects.toMatchObject(unknown);
+    const options = { ...consumer(harness, topic), topics: ['nobody-made-it'] };
+    await expect(log.subscribe(options)).rejects.toMatchObject(unknown);
+    const beyond = { ...consumer(harness, topic), fixedPartitions: [0, 1] };
+    await expect(log.subscribe(beyond)).rejects.toMatchObject(unknown);
+  });
+
+  test('fixed partitions are held from start to stop, with the offsets of their owner', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(4);
+    const all = [0, 1, 2, 3].flatMap((partition) => records(topic, partition, 5));
+    await log.append(all);
+    const one = await log.subscribe({ ...consumer(harness, topic), fixedPartitions: [0, 1] });
+    const two = await log.subscribe({ ...consumer(harness, topic), fixedPartitions: [2, 3] });
+    await until('all', async () => (await harness.store.consumed(topic)).length === 20);
+    expect(one.assigned()).toEqual([`${topic}/0`, `${topic}/1`]);
+    expect(two.assigned()).toEqual([`${topic}/2`, `${topic}/3`]);
+    // The group has no members, and shows where its reader is all the same.
+    const { group } = consumer(harness, topic);
+    await until('positions', async () => (await harness.shownOffset(group, topic, 3)) === '5');
+    await one.stop();
+    expect(two.assigned()).toEqual([`${topic}/2`, `${topic}/3`]);
+    await two.stop();
+    const again = await log.subscribe({ ...consumer(harness, topic), fixedPartitions: [0] });
+    await log.append(records(topic, 0, 1));
+    await until('the next', async () => (await harness.store.consumed(topic)).length === 21);
+    await again.stop();
+  });
+
+  test('retention past a stored offset (C6) stops that partition alone; nothing jumps', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(2);
+    await log.append([...records(topic, 0, 5), ...records(topic, 1, 5)]);
+    const first = await log.subscribe(consumer(harness, topic));
+    await until('all', async () => (await harness.store.consumed(topic)).length === 10);
+    await first.stop();
+    await log.append([...records(topic, 0, 5), ...records(topic, 1, 5)]);
+    await harness.dropBelow(topic, 0, 7n);
+    const errors: unknown[] = [];
+    const second = await log.subscribe({
+      ...consumer(harness, topic),
+      onError: (error, at) => errors.push({ code: (error as { code?: string }).code, ...at }),
+    });
+    await until('the other', async () => (await harness.store.consumed(topic)).length === 15);
+    const gone = { code: 'event_log.out_of_range', topic, partition: 0 };
+    await until('the report', () => errors.length > 1);
+    expect(errors).toEqual(errors.map(() => gone));
+    const consumed = await harness.store.consumed(topic);
+    expect(consumed.filter(({ partition }) => partition === 0)).toHaveLength(5);
+    await second.stop();
+  });
+
+  test('unread records past half of their retention raise the alarm, and reading them ends it', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(2);
+    await log.append([...records(topic, 0, 3), ...records(topic, 1, 3)]);
+    const mayEnd = gate();
+    const subscription = await log.subscribe({
+      ...consumer(harness, topic),
+      maxRecords: 1,
+      handle: async (batch) => {
+        if (batch.partition === 0) await mayEnd.opened;
+        await harness.store.commit(batch);
+        batch.resolve(batch.records[0]!.offset + 1n);
+      },
+    });
+    await until('the other', async () => (await harness.store.consumed(topic)).length === 3);
+    const clock = new FixedClock(new SystemClock().nowMs() + 3 * DAY_MS);
+    const errors: object[] = [];
+    const runtime = {
+      ...createRuntime({ service: 'test', partitions: 2, logLevel: 'silent' }),
+      clock,
+    };
+    runtime.logger.error = (line: object) => errors.push(line);
+    const watch = new RetentionWatch(log, runtime, 'test', () => [subscription]);
+    watch.start();
+    const gauge = (partition: number) =>
+      `event_log_retention_at_risk{group="test",topic="${topic}",partition="${partition}"}`;
+    await watch.look();
+    expect(await runtime.metrics.metrics()).toContain(`${gauge(0)} 0`);
+    clock.advance(DAY_MS);
+    await watch.look();
+    await watch.look();
+    const text = await runtime.metrics.metrics();
+    expect(text).toContain(`${gauge(0)} 1`);
+    expect(text).toContain(`${gauge(1)} 0`);
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toMatchObject({ topic, partition: '0', retentionSeconds: 604_800 });
+    const { ready, checks } = await runtime.health.readiness();
+    expect([ready, checks['event_log.test']]).toEqual([
+      true,
+      expect.stringContaining(`${topic}/0`),
+    ]);
+    mayEnd.open();
+    await until('all', async () => (await harness.store.consumed(topic)).length === 6);
+    await until('no lag', () => subscription.lag().every(({ events }) => events === 0n));
+    await watch.look();
+    expect(await runtime.metrics.metrics()).toContain(`${gauge(0)} 0`);
+    expect((await runtime.health.readiness()).checks).toEqual({});
+    watch.stop();
+    await subscription.stop();
   });
 
   test('the group stores its position for displays, and never reads it', async () => {

@@ -8,6 +8,7 @@ import {
 } from '#libs/event-log/adapters';
 import { SystemClock, SystemRandom } from '#libs/kernel';
 import {
+  eventually,
   startTestKafka,
   startTestPostgres,
   type TestKafka,
@@ -74,9 +75,37 @@ export class KafkaHarness implements EventLogHarness {
     await this.admin.deleteTopicRecords({ topic, partitions });
   }
 
+  /** A topic as somebody else makes it. */
+  async makeTopic(topic: string, settings: Readonly<Record<string, string>>): Promise<void> {
+    const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }));
+    await this.admin.createTopics({
+      waitForLeaders: true,
+      topics: [{ topic, numPartitions: 1, replicationFactor: 1, configEntries }],
+    });
+  }
+
+  /** How a topic is set at the brokers, with its number of `partitions` and `replicas`. */
+  async settingsOf(topic: string): Promise<Readonly<Record<string, string>>> {
+    const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] });
+    const { resources } = await this.admin.describeConfigs({
+      includeSynonyms: false,
+      // The protocol's number of a topic.
+      resources: [{ type: 2, name: topic }],
+    });
+    const entries = resources[0]!.configEntries.map((one) => [one.configName, one.configValue]);
+    const { partitions } = topics[0]!;
+    return {
+      ...(Object.fromEntries(entries) as Record<string, string>),
+      partitions: String(partitions.length),
+      replicas: String(partitions[0]!.replicas.length),
+    };
+  }
+
   /** What the group stored with the broker, for displays. */
   async shownOffset(groupId: string, topic: string, partition: number): Promise<string> {
-    const [found] = await this.admin.fetchOffsets({ groupId, topics: [topic] });
+    // The coordinator of a new broker takes a moment to come up.
+    const fetched = await eventually(() => this.admin.fetchOffsets({ groupId, topics: [topic] }));
+    const [found] = fetched;
     return found!.partitions.find((one) => one.partition === partition)!.offset;
   }
 

@@ -2,125 +2,16 @@
 // about is lost, and what is there twice is there twice byte for byte. The appenders of these tests do
 // what every appender of ours does: they send the same batch again until it is acknowledged.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { record, until } from '#libs/event-log/contract';
-import type { EventLog, LogRecord, SubscribeOptions } from '#libs/event-log/core';
-import { delay } from '#libs/kernel';
+import { productTopics } from '#libs/event-log/adapters';
+import { until } from '#libs/event-log/contract';
+import { TOPICS } from '#libs/events';
 import type { TcpFault } from '#libs/testing';
 import { KafkaHarness } from './kafka-harness.js';
+import { checkLog, consumer, expectAllConsumed, startAppender } from './live-log.js';
 
-const BATCH = 20;
+const DAY_MS = 24 * 60 * 60 * 1_000;
 /** Short, so that a broker that hangs costs a test a second and not fifteen. */
 const IMPATIENT = { requestTimeoutMs: 1_000, sessionMs: 3_000, rebalanceMs: 5_000 };
-
-/** Appends batches until it is stopped, each again and again until it is acknowledged. */
-function startAppender(log: EventLog, topic: string, partitions: number) {
-  let isOn = true;
-  const counts = { batches: 0, failures: 0 };
-  const work = (async () => {
-    while (isOn) {
-      const batch = Array.from({ length: BATCH }, (_, nth) =>
-        record(topic, nth % partitions, String(counts.batches * BATCH + nth)),
-      );
-      for (;;) {
-        try {
-          await log.append(batch);
-          break;
-        } catch {
-          counts.failures += 1;
-          await delay(20);
-        }
-      }
-      counts.batches += 1;
-    }
-  })();
-  const stop = async (): Promise<number> => {
-    isOn = false;
-    await work;
-    return counts.batches * BATCH;
-  };
-  return { counts, stop };
-}
-
-/** Reads a partition from the beginning to its end. */
-async function readAll(log: EventLog, topic: string, partition: number): Promise<LogRecord[]> {
-  const all: LogRecord[] = [];
-  const { next } = await log.bounds(topic, partition);
-  while (BigInt(all.length) < next) {
-    const limit = { maxRecords: 10_000, maxBytes: 1_000_000 };
-    all.push(...(await log.read(topic, partition, BigInt(all.length), limit)));
-  }
-  return all;
-}
-
-/** Everything appended is there, first occurrences in order, repeats byte for byte. */
-async function checkLog(
-  log: EventLog,
-  topic: string,
-  partitions: number,
-  appended: number,
-): Promise<{ readonly repeats: number }> {
-  let repeats = 0;
-  let distinct = 0;
-  for (let partition = 0; partition < partitions; partition += 1) {
-    const first = new Map<string, LogRecord>();
-    for (const found of await readAll(log, topic, partition)) {
-      const known = first.get(found.key);
-      if (known === undefined) first.set(found.key, found);
-      else {
-        repeats += 1;
-        expect(Buffer.from(found.value).equals(Buffer.from(known.value))).toBe(true);
-        expect(found.headers).toEqual(known.headers);
-      }
-    }
-    const order = [...first.keys()].map((key) => Number(key.slice('key-'.length)));
-    expect(order).toEqual(order.toSorted((one, other) => one - other));
-    distinct += order.length;
-  }
-  expect(distinct).toBe(appended);
-  return { repeats };
-}
-
-function consumer(harness: KafkaHarness, topic: string): SubscribeOptions {
-  return {
-    group: `group-of-${topic}`,
-    topics: [topic],
-    owner: harness.store.owner,
-    onError: () => undefined,
-    maxRecords: 50,
-    maxBytes: 1_000_000,
-    lingerMs: 0,
-    handle: async (batch) => {
-      await harness.store.commit(batch);
-      batch.resolve(batch.records.at(-1)!.offset + 1n);
-    },
-  };
-}
-
-/** The consumer's store has every record of the log, each once and in order. */
-async function expectAllConsumed(
-  h: KafkaHarness,
-  log: EventLog,
-  topic: string,
-  partitions: number,
-) {
-  let total = 0n;
-  for (let partition = 0; partition < partitions; partition += 1) {
-    total += (await log.bounds(topic, partition)).next;
-  }
-  await until(
-    `${total} records`,
-    async () => {
-      return BigInt((await h.store.consumed(topic)).length) >= total;
-    },
-    30_000,
-  );
-  const consumed = await h.store.consumed(topic);
-  expect(BigInt(consumed.length)).toBe(total);
-  for (let partition = 0; partition < partitions; partition += 1) {
-    const offsets = consumed.filter((one) => one.partition === partition).map((one) => one.offset);
-    expect(offsets).toEqual(offsets.map((_, index) => BigInt(index)));
-  }
-}
 
 describe('one broker', () => {
   let harness: KafkaHarness;
@@ -208,6 +99,29 @@ describe('three brokers', () => {
     harness = await KafkaHarness.start({ brokers: 3 });
   }, 240_000);
   afterAll(() => harness.stop());
+
+  test('every topic of the product is made as its records need it', async () => {
+    await harness.provision(productTopics(4));
+    const days = { 'usage.rated': 30, 'emitter.resend': 7, control: null, prices: null };
+    const single = new Set<string>([TOPICS.control, TOPICS.prices, TOPICS.emitterResend]);
+    for (const topic of Object.values(TOPICS)) {
+      const keptDays = topic in days ? days[topic as keyof typeof days] : 7;
+      expect([topic, await harness.settingsOf(topic)]).toMatchObject([
+        topic,
+        {
+          partitions: single.has(topic) ? '1' : '4',
+          'cleanup.policy': 'delete',
+          'message.timestamp.type': 'LogAppendTime',
+          'retention.ms': keptDays === null ? '-1' : String(keptDays * DAY_MS),
+          replicas: '3',
+          'min.insync.replicas': '2',
+          'unclean.leader.election.enable': 'false',
+          'retention.bytes': '-1',
+          'max.message.bytes': String(17 * 1024 * 1024),
+        },
+      ]);
+    }
+  });
 
   test('with one of three brokers dead, appends and consumers go on', async () => {
     const [writer, reader] = [await harness.open(IMPATIENT), await harness.open(IMPATIENT)];
