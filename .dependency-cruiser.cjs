@@ -117,6 +117,27 @@ const libs = [
     { path: '^apps/' },
   ),
   rule(
+    'kafka-clients-apart',
+    'the promises of the event log rest on how its clients are used, which one adapter decides',
+    {
+      path: '^(apps|libs|migrations)/',
+      pathNot: ['^libs/event-log/adapters/src/kafka/', TEST_CODE],
+    },
+    { path: String.raw`(^|/)node_modules/(kafkajs|@platformatic/kafka)/` },
+  ),
+  rule(
+    'one-appender',
+    'a second producer would overtake the first: what appends to Kafka is one class',
+    {
+      path: '^(apps|libs|migrations)/',
+      pathNot: [String.raw`^libs/event-log/adapters/src/kafka/kafka-appender\.ts$`, TEST_CODE],
+    },
+    {
+      path: String.raw`(^|/)node_modules/@platformatic/kafka/`,
+      dependencyTypesNot: ['type-only'],
+    },
+  ),
+  rule(
     'libs-not-migrations',
     'migrations are handed to the runner by an app; only tests of a lib apply them themselves',
     { path: '^libs/', pathNot: TEST_CODE },
@@ -226,6 +247,12 @@ const apps = [
     'a test of the whole product sees an app as standalone does',
     { path: '^test/' },
     { path: '^apps/', pathNot: String.raw`^apps/[^/]+/src/index\.ts$` },
+  ),
+  rule(
+    'oracle-alone',
+    'a judge that shared code with what it judges would share its faults',
+    { path: '^test/chaos/oracle/' },
+    { path: '^(libs|apps|migrations|test/(?!chaos/oracle/))' },
   ),
   rule(
     'services-without-engines',
