@@ -45,6 +45,9 @@ const product = join(folder, 'app');
 /** Those that serve; in the order of their start, which need not be any. */
 const SERVING = ['simulator', 'auth', 'budget-enforcer', 'metering', 'reporting', 'proxy'] as const;
 
+/** Longest test that waits for starts, milliseconds. */
+const SLOW_START_MS = 360_000;
+
 let kafka: TestKafka;
 let postgres: TestPostgres;
 let redis: TestRedis;
@@ -105,7 +108,7 @@ beforeAll(async () => {
   ]);
   const pairs = SERVING.map(async (name) => [name, await freePort()] as const);
   ports = new Map(await Promise.all(pairs));
-});
+}, SLOW_START_MS);
 
 afterAll(async () => {
   await Promise.all([...running.values()].map((one) => one.kill()));
@@ -126,22 +129,26 @@ test('migrate ends with 0, also when there is nothing left to do', async () => {
   expect(await second.end()).toEqual({ code: 0, signal: null });
 });
 
-test('every service starts, lives and gets ready', async () => {
-  for (const name of SERVING) {
-    running.set(name, new ImageProcess(name, product, settingsOf(name)));
-  }
-  await Promise.all(
-    SERVING.map(async (name) => {
-      const live = imageOf(name).healthCheck!;
-      const service = running.get(name)!;
-      await service.answers(live[2]!);
-      expect([name, await service.check(live)]).toEqual([name, 0]);
-      await service.answers(name === 'simulator' ? '/health' : '/health/ready');
-      const watch = compose.services[name]!.healthcheck!.test.slice(1);
-      await eventually(async () => (await service.check(watch)) === 0, { deadlineMs: 30_000 });
-    }),
-  );
-});
+test(
+  'every service starts, lives and gets ready',
+  async () => {
+    for (const name of SERVING) {
+      running.set(name, new ImageProcess(name, product, settingsOf(name)));
+    }
+    await Promise.all(
+      SERVING.map(async (name) => {
+        const live = imageOf(name).healthCheck!;
+        const service = running.get(name)!;
+        await service.answers(live[2]!);
+        expect([name, await service.check(live)]).toEqual([name, 0]);
+        await service.answers(name === 'simulator' ? '/health' : '/health/ready');
+        const watch = compose.services[name]!.healthcheck!.test.slice(1);
+        expect([name, await service.check(watch)]).toEqual([name, 0]);
+      }),
+    );
+  },
+  SLOW_START_MS,
+);
 
 test('together they answer a call and bill it', async () => {
   const operator = {
@@ -222,16 +229,20 @@ test('a service that stopped fails its health check', async () => {
   expect(await service.check(imageOf('auth').healthCheck!)).toBe(1);
 });
 
-test('standalone starts from nothing, lives, and stops on SIGTERM with 0', async () => {
-  const dataDir = join(folder, 'data');
-  const environment = { PORT: String(await freePort()), DATA_DIR: dataDir };
-  const standalone = new ImageProcess('standalone', product, environment);
-  running.set('standalone', standalone);
-  await standalone.answers('/health/ready');
-  expect(await standalone.check(imageOf('standalone').healthCheck!)).toBe(0);
-  expect([await standalone.stop(), standalone.printed]).toEqual([
-    { code: 0, signal: null },
-    expect.stringContaining('Tollgate is ready'),
-  ]);
-  expect(filesOf(product)).toEqual(before);
-});
+test(
+  'standalone starts from nothing, lives, and stops on SIGTERM with 0',
+  async () => {
+    const dataDir = join(folder, 'data');
+    const environment = { PORT: String(await freePort()), DATA_DIR: dataDir };
+    const standalone = new ImageProcess('standalone', product, environment);
+    running.set('standalone', standalone);
+    await standalone.answers('/health/ready');
+    expect(await standalone.check(imageOf('standalone').healthCheck!)).toBe(0);
+    expect([await standalone.stop(), standalone.printed]).toEqual([
+      { code: 0, signal: null },
+      expect.stringContaining('Tollgate is ready'),
+    ]);
+    expect(filesOf(product)).toEqual(before);
+  },
+  SLOW_START_MS,
+);
