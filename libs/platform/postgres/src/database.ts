@@ -139,6 +139,7 @@ export class Database implements Queryable {
 
   constructor(options: DatabaseOptions) {
     this.pool = new Pool(poolConfig(options));
+    surviveLostClients(this.pool);
     const onIdleError = options.onIdleError;
     // The driver's end does not wait for the server's side; what breaks after it was to be closed.
     this.pool.on('error', (error) => {
@@ -216,6 +217,20 @@ export class Database implements Queryable {
     this.closing ??= this.pool.end();
     return this.closing;
   }
+}
+
+/** Whoever uses the client is told by his next statement. */
+const ignore = (): void => undefined;
+
+/**
+ * Keeps the loss of a connection from ending the process. Between the moment a pool hands a client
+ * over and the moment its taker listens nobody does: a server that dies right then, its last words in
+ * the packet that made the client ready, would leave the client's error event unheard.
+ */
+export function surviveLostClients(pool: Pool): void {
+  pool.on('acquire', (client) => {
+    if (client.listenerCount('error', ignore) === 0) client.on('error', ignore);
+  });
 }
 
 function rolledBack(): AppError {

@@ -13,6 +13,8 @@ import {
   OutboxRelay,
   OutboxWriter,
   PartitionPositions,
+  roleOf,
+  SCHEMAS,
   SqlMigration,
   type OutboxRecord,
   type PostgresMigrations,
@@ -101,12 +103,8 @@ describe('migrations', () => {
   test('a login that is no superuser can migrate its own database', async () => {
     const admin = open(null);
     await admin.query("CREATE ROLE deployer LOGIN CREATEROLE PASSWORD 'x'");
-    await admin.query(
-      'GRANT tollgate_auth, tollgate_proxy, tollgate_metering TO deployer WITH ADMIN OPTION',
-    );
-    await admin.query(
-      'GRANT tollgate_budget, tollgate_reporting, tollgate_event_log TO deployer WITH ADMIN OPTION',
-    );
+    const roles = SCHEMAS.map(roleOf).join(', ');
+    await admin.query(`GRANT ${roles} TO deployer WITH ADMIN OPTION`);
     await admin.query('CREATE DATABASE deployed OWNER deployer');
     const url = new URL(server.url);
     [url.username, url.password, url.pathname] = ['deployer', 'x', '/deployed'];

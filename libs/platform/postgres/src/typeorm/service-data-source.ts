@@ -1,6 +1,13 @@
+import type { Pool } from 'pg';
 import type { EntityManager, DataSource } from 'typeorm';
 
-import type { NamedStatement, Queryable, Rows, Transaction } from '../database.js';
+import {
+  surviveLostClients,
+  type NamedStatement,
+  type Queryable,
+  type Rows,
+  type Transaction,
+} from '../database.js';
 
 /** An open transaction of entities; outbox rows written through it commit with them. */
 export interface EntityTransaction extends Transaction {
@@ -9,7 +16,9 @@ export interface EntityTransaction extends Transaction {
 
 /** The entities of one service's schema, under that service's role. */
 export class ServiceDataSource {
-  constructor(private readonly source: DataSource) {}
+  constructor(private readonly source: DataSource) {
+    surviveLostClients(Reflect.get(source.driver, 'master') as Pool);
+  }
 
   /** For reads outside a transaction. */
   get manager(): EntityManager {
