@@ -157,6 +157,11 @@ export class ProxyWorld {
     return process_;
   }
 
+  /** Where the event log is, as a superuser. */
+  get databaseUrl(): string {
+    return this.postgres.url;
+  }
+
   private environment(spool: string): NodeJS.ProcessEnv {
     const { PATH } = processEnvironment();
     return {
