@@ -12,6 +12,7 @@ export interface BenchOptions {
   readonly connections: number;
   readonly streams: number;
   readonly calls: number;
+  readonly events: number;
   readonly seed: number | null;
   readonly subjects: readonly SubjectName[];
   readonly traffic: readonly TrafficName[];
@@ -27,6 +28,7 @@ export const HELP = `Usage: npm run bench -- <what> [options]
 
   proxy       CPU time per request of the proxy beside nginx, ungoverned and direct: G1, G3, G4
   freshness   from the end of an answer to its cost in a usage query: G17
+  scaling     rows per CPU second of 1, 2 and 4 metering processes on Kafka
 
 Options of proxy
   --rounds N        measured rounds, each with every subject in random order (7)
@@ -39,10 +41,14 @@ Options of proxy
   --profile DIR     the governed proxy leaves its CPU profiles there; it is slower then
   --seed N          order of the rounds; printed by every run (random)
 
+Options of scaling
+  --rounds N        measured rounds, each with every number of processes (7)
+  --seed N          order of the runs; printed by every run (random)
+
 Options of freshness
   --calls N         calls made one after the other (200)
 
-Options of both
+Options of all
   --json            print the raw result instead of tables
   --out FILE        where the raw result goes (bench-results/<what>-<time>.json)
 
@@ -59,6 +65,7 @@ const VALUED = [
   'connections',
   'streams',
   'calls',
+  'events',
   'seed',
   'subjects',
   'traffic',
@@ -102,6 +109,7 @@ export function readOptions(args: string[]): BenchOptions {
     connections: number('connections', 128, 1, 1_000),
     streams: number('streams', 100, 1, 1_000),
     calls: number('calls', 200, 1, 100_000),
+    events: number('events', 50_000, 5_000, 1_000_000),
     seed: values['seed'] === undefined ? null : number('seed', 0, 0, 2 ** 32 - 1),
     subjects: choice('subjects', SUBJECTS),
     traffic: choice('traffic', TRAFFIC),

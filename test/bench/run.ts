@@ -14,6 +14,9 @@ interface Outcome {
   readonly text: string;
 }
 
+/** Records of the backlog that every number of metering processes takes in. */
+const SCALING_RECORDS = 60_000;
+
 const write = (text: string): void => void process.stdout.write(text);
 /** Progress goes where it does not mix with `--json`. */
 const say = (line: string): void => void process.stderr.write(`  ${line}\n`);
@@ -48,6 +51,37 @@ async function benchFreshness({ calls }: BenchOptions): Promise<Outcome> {
   return { startedAt: machine.startedAt, raw: { bench: 'freshness', machine, result }, text };
 }
 
+async function benchScaling({ rounds, seed: given }: BenchOptions): Promise<Outcome> {
+  const { measureScaling } = await import('./pipeline/scaling.bench.js');
+  const { generatorOf } = await import('./statistics.js');
+  const seed = given ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
+  const machine = machineFacts();
+  say(`seed ${seed}, load average ${machine.loadBefore}`);
+  const result = await measureScaling(rounds, SCALING_RECORDS, generatorOf(seed), say);
+  const lines = result.ratios.map(
+    ({ processes, rowsPerCpuSecond, ratio, floor, holds }) =>
+      `${processes} metering processes: ${Math.round(rowsPerCpuSecond.median)} rows per CPU-second, ` +
+      `${ratio.median.toFixed(2)} of one  >= ${floor}  ${holds ? 'pass' : 'MISS'}`,
+  );
+  const raw = { bench: 'scaling', machine, seed, ...result };
+  return { startedAt: machine.startedAt, raw, text: `\nseed ${seed}\n${lines.join('\n')}\n` };
+}
+
+async function benchKafka(options: BenchOptions): Promise<Outcome> {
+  const { measureKafka, printKafka } = await import('./kafka/kafka.bench.js');
+  const seed = options.seed ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
+  const machine = machineFacts();
+  say(`seed ${seed}, load average ${machine.loadBefore}`);
+  const result = await measureKafka(options, seed, say);
+  const { rounds, events } = options;
+  const raw = { bench: 'kafka', machine, options: { rounds, events, seed }, result };
+  return {
+    startedAt: machine.startedAt,
+    raw,
+    text: `\nseed ${seed}; median (95 % interval)\n${printKafka(result)}`,
+  };
+}
+
 function keep(name: string, options: BenchOptions, { raw, startedAt }: Outcome): string {
   const fileName = `${name}-${startedAt.replaceAll(/[:.]/g, '-')}.json`;
   const path = resolve(options.outFile ?? join('bench-results', fileName));
@@ -64,7 +98,7 @@ async function main(name: string | undefined, args: string[]): Promise<void> {
   if (name === undefined || [name, ...args].some((arg) => arg === '--help' || arg === '-h')) {
     return write(HELP);
   }
-  const bench = { proxy: benchProxy, freshness: benchFreshness }[name];
+  const bench = { proxy: benchProxy, freshness: benchFreshness, scaling: benchScaling }[name];
   if (bench === undefined) throw new UsageError(`there is no bench "${name}"`);
   const options = readOptions(args);
   const outcome = await bench(options);

@@ -52,7 +52,7 @@ function open(service: string, changes: Partial<KafkaSettings> = {}): EventLog {
     service,
     runtime: { clock: new SystemClock(), random: new SystemRandom(), partitions: PARTITIONS },
     database: postgres.database(null),
-    kafka: { ...loadConfig(KafkaConfig, environment), ...changes },
+    kafka: Object.assign({}, loadConfig(KafkaConfig, environment), changes),
   });
   logs.push(log);
   return log;

@@ -8,6 +8,8 @@ import { PlatformaticEventLog } from './platformatic-event-log.js';
 export const CLIENTS = ['kafkajs', 'platformatic'] as const;
 /** One of them. */
 export type Client = (typeof CLIENTS)[number];
+/** What is measured of a client. */
+export type Step = 'produce' | 'consume';
 
 /** Bytes of the value of a record: about a terminal event of ours. */
 const VALUE_BYTES = 1_200;

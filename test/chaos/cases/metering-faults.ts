@@ -166,7 +166,9 @@ async function tinyWindow({ installation, struck }: FaultContext): Promise<Injec
     );
   await setWindow(1);
   try {
-    await eventually(() => installation.hasHit('metering', 'sink.after_insert'));
+    await eventually(() => installation.hasHit('metering', 'sink.after_insert'), {
+      deadlineMs: 20_000,
+    });
     await delay(500);
   } finally {
     await setWindow(10_000);

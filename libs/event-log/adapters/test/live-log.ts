@@ -77,6 +77,7 @@ export async function checkLog(
   return { repeats };
 }
 
+/** A subscription that commits each batch to the consumer's own store, small batches at a time. */
 export function consumer(harness: KafkaHarness, topic: string): SubscribeOptions {
   return {
     group: `group-of-${topic}`,

@@ -7,13 +7,20 @@ import { eventOf, idOf, intentOf, openSpool } from './spool-fixture.js';
 
 /*
  * A process made to be killed: 8 clients open and end attempts, a relay marks events published. Each
- * promise that resolved is a line of `told.log`, which outlives the process.
+ * promise that resolved is a line of `told.log`, which outlives the process. A third argument names
+ * failpoints of the writer; events are then given up as soon as they are published.
  */
 
-const [directory, ack] = process.argv.slice(2) as [string, 'process' | 'fsync'];
+const [directory, ack, failpoints] = process.argv.slice(2) as [
+  string,
+  'process' | 'fsync',
+  string | undefined,
+];
 const told = openSync(join(directory, 'told.log'), 'a');
 const ids = new UuidV7Generator(new SystemClock(), new SystemRandom());
-const spool = await openSpool(directory, { ack });
+const armed =
+  failpoints === undefined ? {} : { faults: { spec: failpoints, record: null }, keepAckedBytes: 1 };
+const spool = await openSpool(directory, { ack, ...armed });
 
 function say(...words: readonly (string | number | bigint)[]): void {
   writeSync(told, `${words.join(' ')}\n`);

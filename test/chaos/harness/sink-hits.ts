@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+import type { ChaosLine } from './chaos-line.js';
+
+/** Faults of the sink alone that a worker without services is hit by, hundreds of times a minute. */
+export const SINK_FAULTS = ['D4', 'D11'] as const;
+
+const RUN = join(import.meta.dirname, '..', '..', 'sink-worker', 'run.js');
+
+/** A line of the sink worker. */
+interface SinkLine {
+  readonly summary?: true;
+  readonly at: string;
+  readonly recoveryMs: number;
+  readonly records: number;
+  readonly faults: Readonly<Record<string, unknown>>;
+}
+
+/** Members of what a ledger check found, in the order in which they are told. */
+const COUNTS = ['lost', 'missing', 'doubled', 'repeated'] as const;
+
+/**
+ * Has the sink worker hit so many times.
+ * @param from number of the first line
+ */
+export async function runSinkHits(
+  fault: string,
+  hits: number,
+  seed: number,
+  from: number,
+  onLine: (line: ChaosLine) => void,
+): Promise<readonly ChaosLine[]> {
+  const args = ['--fault', fault, '--hits', String(hits), '--seed', String(seed), '--json'];
+  const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const lines: ChaosLine[] = [];
+  let lastMs = performance.now();
+  for await (const text of createInterface({ input: child.stdout })) {
+    const hit = JSON.parse(text) as SinkLine;
+    if (hit.summary === true) continue;
+    const nowMs = performance.now();
+    const line = lineOf(fault, seed, from + lines.length, hit, Math.round(nowMs - lastMs));
+    lastMs = nowMs;
+    lines.push(line);
+    onLine(line);
+  }
+  return lines;
+}
+
+function lineOf(
+  fault: string,
+  seed: number,
+  cycle: number,
+  { at, recoveryMs, records, faults }: SinkLine,
+  tookMs: number,
+): ChaosLine {
+  const wrong = Object.entries(faults).filter(([, value]) => !isNothing(value));
+  const countOf = (...names: readonly string[]): number =>
+    names.reduce((sum, name) => sum + Number(faults[name] ?? 0), 0);
+  return {
+    cycle,
+    fault,
+    variant: `sink worker, ${at.replace(/\d+/g, 'n')}`,
+    seed,
+    hits: 1,
+    failpoints: at.startsWith('sink.') ? { [at]: 1 } : {},
+    attempts: records,
+    lost: countOf(COUNTS[0], COUNTS[1]),
+    doubled: countOf(COUNTS[2], COUNTS[3]),
+    imbalance_pusd: String(faults['imbalancePicoUsd'] ?? 0),
+    estimated: 0,
+    overspent: 0,
+    sequence_faults: 0,
+    misrated: 0,
+    rollup_cells_off: 0,
+    recovery_ms: recoveryMs,
+    http_5xx: 0,
+    verdict: wrong.length === 0 ? 'held' : 'broken',
+    notes: wrong.map(([name, value]) => `${name}: ${String(value)}`),
+    took_ms: tookMs,
+  };
+}
+
+function isNothing(value: unknown): boolean {
+  return value === 0 || value === '0' || (Array.isArray(value) && value.length === 0);
+}

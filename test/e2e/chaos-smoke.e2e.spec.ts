@@ -1,0 +1,60 @@
+/**
+ * The faults of `test/chaos`, one cycle each in turn, on one boot of the whole product: whatever was
+ * put in, nothing is lost, nothing doubled, and no budget is off by a pico-dollar.
+ */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+import { beforeAll, describe, expect, test } from '@jest/globals';
+
+const RUN = join(import.meta.dirname, '..', 'chaos', 'run.js');
+const CYCLES = 44;
+const DEADLINE_MS = 600_000;
+
+/** The members of a line that the suite looks at. */
+interface Line {
+  readonly fault: string;
+  readonly variant: string;
+  readonly verdict: string;
+  readonly attempts: number;
+  readonly lost: number;
+  readonly doubled: number;
+  readonly imbalance_pusd: string;
+  readonly notes: readonly string[];
+}
+
+const run = promisify(execFile);
+let lines: readonly Line[] = [];
+
+async function runCycles(): Promise<readonly Line[]> {
+  const args = [RUN, '--cycles', String(CYCLES), '--smoke', '--json'];
+  const options = { maxBuffer: 64 * 1024 * 1024 };
+  // A broken cycle ends the command with 1; its lines say more than its exit code.
+  const { stdout } = await run(process.execPath, args, options).catch(
+    (error: unknown) => error as { stdout: string },
+  );
+  const texts = stdout.split('\n').filter((text) => text !== '');
+  return texts.map((text) => JSON.parse(text) as Line);
+}
+
+describe('faults in turn on one boot of the product', () => {
+  beforeAll(async () => {
+    lines = await runCycles();
+  }, DEADLINE_MS);
+
+  test('every cycle is judged, and in none is anything lost, doubled or out of balance', () => {
+    expect(lines).toHaveLength(CYCLES);
+    const bad = lines.filter(
+      (line) =>
+        line.verdict === 'broken' || line.lost + line.doubled > 0 || line.imbalance_pusd !== '0',
+    );
+    expect(bad).toEqual([]);
+  });
+
+  test('every fault was really put in, under load', () => {
+    const missed = lines.filter(({ verdict }) => verdict === 'not_hit');
+    expect(missed.map(({ fault, variant }) => `${fault} ${variant}`)).toEqual([]);
+    expect(lines.reduce((sum, { attempts }) => sum + attempts, 0)).toBeGreaterThan(CYCLES * 5);
+  });
+});
