@@ -4,26 +4,36 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import type { ChaosLine } from './harness/chaos-line.js';
 import { CHAOS_USAGE, ChaosUsageError, readOptions } from './harness/chaos-options.js';
 import { failpointsOf, summaryOf } from './harness/chaos-report.js';
-import { runChaos } from './harness/chaos-run.js';
+import { countCases, runChaos } from './harness/chaos-run.js';
+import { runSinkHits, SINK_FAULTS } from './harness/sink-hits.js';
 
 try {
   const options = readOptions(process.argv.slice(2));
   const earlier = options.file === null ? [] : readLines(options.file);
   const from = (earlier.at(-1)?.cycle ?? options.from - 1) + 1;
+  const onLine = (line: ChaosLine): void => {
+    const text = JSON.stringify(line);
+    if (options.file !== null) appendFileSync(options.file, `${text}\n`);
+    process.stdout.write(`${options.isJson ? text : shortOf(line, options.faults)}\n`);
+  };
+  const cycles = options.cycles || countCases(options.faults, options.isSmoke);
   const lines = await runChaos({
     ...options,
+    cycles,
     from,
-    onLine: (line) => {
-      const text = JSON.stringify(line);
-      if (options.file !== null) appendFileSync(options.file, `${text}\n`);
-      process.stdout.write(`${options.isJson ? text : shortOf(line, options.faults)}\n`);
-    },
+    onLine,
     onKept: (directory) => process.stderr.write(`logs and data are kept in ${directory}\n`),
   });
-  const all = [...earlier, ...lines];
+  const sinkLines: ChaosLine[] = [];
+  for (const fault of options.sinkHits > 0 ? SINK_FAULTS : []) {
+    const next = from + lines.length + sinkLines.length;
+    sinkLines.push(...(await runSinkHits(fault, options.sinkHits, options.seed, next, onLine)));
+  }
+  const now = [...lines, ...sinkLines];
+  const all = [...earlier, ...now];
   process.stderr.write(`\n${summaryOf(all)}\n\nfailpoint hits:\n`);
   for (const [name, hits] of failpointsOf(all)) process.stderr.write(`  ${name} ${hits}\n`);
-  process.exitCode = lines.some(({ verdict }) => verdict === 'broken') ? 1 : 0;
+  process.exitCode = now.some(({ verdict }) => verdict === 'broken') ? 1 : 0;
 } catch (error) {
   if (!(error instanceof ChaosUsageError)) throw error;
   process.stderr.write(`chaos: ${error.message}\n\n${CHAOS_USAGE}\n`);

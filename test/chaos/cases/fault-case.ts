@@ -35,6 +35,8 @@ export interface FaultCase {
   readonly failpoint: string | null;
   /** Codes of 5xx answers that the documented policy gives during this fault. */
   readonly allows5xx: readonly string[];
+  /** Whether it takes too long for the suite of every day. */
+  readonly isSlow?: boolean;
   /** What the load sends. */
   readonly profile: LoadProfile;
   /** Failpoints to arm a service with before the cycle; null = none. */

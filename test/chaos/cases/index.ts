@@ -6,6 +6,7 @@ import { METERING_FAULTS } from './metering-faults.js';
 import { METERING_KILLS } from './metering-kills.js';
 import { PROXY_KILLS } from './proxy-kills.js';
 import { SPOOL_FAULTS } from './spool-faults.js';
+import { STORE_FAULTS } from './store-faults.js';
 
 /** Every case, in the order in which a run takes them; cases of one service lie together. */
 export const FAULT_CASES: readonly FaultCase[] = [
@@ -14,6 +15,7 @@ export const FAULT_CASES: readonly FaultCase[] = [
   ...CONNECTION_FAULTS,
   ...SPOOL_FAULTS,
   ...METERING_FAULTS,
+  ...STORE_FAULTS,
   ...CONTROL_FAULTS,
   ...ENGINE_KILLS,
 ];

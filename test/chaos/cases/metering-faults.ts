@@ -21,6 +21,7 @@ export const METERING_FAULTS: readonly FaultCase[] = [
   outside({
     id: 'D7',
     variant: 'another member joins, leaves and dies',
+    isSlow: true,
     guarantee: 'no loss, no double, no standstill',
     work: joinAndLeave,
   }),
@@ -45,6 +46,7 @@ export const METERING_FAULTS: readonly FaultCase[] = [
   outside({
     id: 'D16',
     variant: 'price copies gone while auth is silent',
+    isSlow: true,
     guarantee: 'the partition waits and then rates; never at zero',
     allows5xx: ['service_unavailable', 'budget_unavailable'],
     work: forgetPrices,

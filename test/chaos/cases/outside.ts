@@ -11,17 +11,28 @@ const ANSWERS_AFTER = 10;
 type Plain = Pick<FaultCase, 'id' | 'variant' | 'guarantee'> & {
   readonly allows5xx?: readonly string[];
   readonly profile?: LoadProfile;
+  readonly isSlow?: boolean;
   readonly work: (context: FaultContext) => Promise<Injected | void>;
 };
 
 /** A case that acts from outside, on processes or connections. */
 export function outside(plain: Plain): FaultCase {
-  const { id, variant, guarantee, allows5xx = [], profile = 'mixed', work } = plain;
+  const { id, variant, guarantee, allows5xx = [], profile = 'mixed', isSlow = false, work } = plain;
   const inject = async (context: FaultContext): Promise<Injected> => {
     await context.load.untilAnswered(context.random.integer(3, 25));
     const injected = (await work(context)) ?? { hits: 1 };
     await context.load.untilAnswered(ANSWERS_AFTER);
     return injected;
   };
-  return { id, variant, guarantee, failpoint: null, allows5xx, profile, arming: null, inject };
+  return {
+    id,
+    variant,
+    guarantee,
+    failpoint: null,
+    allows5xx,
+    profile,
+    isSlow,
+    arming: null,
+    inject,
+  };
 }

@@ -19,6 +19,7 @@ export const STORE_FAULTS: readonly FaultCase[] = [
   outside({
     id: 'C4',
     variant: 'the disk of the broker full',
+    isSlow: true,
     guarantee: 'requests go on, every record arrives once',
     work: fillBroker,
   }),
@@ -31,6 +32,7 @@ export const STORE_FAULTS: readonly FaultCase[] = [
   outside({
     id: 'C5',
     variant: 'the tail of a partition gone',
+    isSlow: true,
     guarantee: 'the loss is seen with the next record and repaired from the spool',
     work: loseTail,
   }),

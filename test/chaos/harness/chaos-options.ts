@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 
 /** What a run is asked for. */
 export interface ChaosOptions {
+  /** 0 = one pass over the cases. */
   readonly cycles: number;
   /** Fault ids; empty = all. */
   readonly faults: readonly string[];
@@ -12,6 +13,10 @@ export interface ChaosOptions {
   readonly isJson: boolean;
   /** Cycles on one boot of the product. */
   readonly perBoot: number;
+  /** Whether slow cases are left out; one pass over the others when no count is given. */
+  readonly isSmoke: boolean;
+  /** Further hits of each fault of the sink alone, by the worker without services. */
+  readonly sinkHits: number;
 }
 
 /** A fault of the command line, for people. */
@@ -20,7 +25,9 @@ export class ChaosUsageError extends Error {}
 /** How to call the command. */
 export const CHAOS_USAGE = `Usage: npm run chaos -- [--cycles N] [--fault ID]... [--seed S] [--resume FILE] [--json]
 
-  --cycles N      cycles to run now (default 40)
+  --cycles N      cycles to run now (default: each case once)
+  --smoke         leave slow cases out
+  --sink-hits N   then N hits each of D4 and D11 by the sink's worker, a line each
   --fault ID      only this fault of the table, repeatable (default: all in turn)
   --seed S        the same seed and cycle number give the same injection (default 1)
   --from N        number of the first cycle (default 1); to run one cycle again as it was
@@ -35,7 +42,9 @@ export function readOptions(args: readonly string[]): ChaosOptions & { readonly 
     ({ values } = parseArgs({
       args: [...args],
       options: {
-        cycles: { type: 'string', default: '40' },
+        cycles: { type: 'string' },
+        smoke: { type: 'boolean', default: false },
+        'sink-hits': { type: 'string' },
         fault: { type: 'string', multiple: true, default: [] },
         seed: { type: 'string', default: '1' },
         from: { type: 'string', default: '1' },
@@ -49,7 +58,9 @@ export function readOptions(args: readonly string[]): ChaosOptions & { readonly 
   }
   const faults = (values['fault'] as string[]).flatMap((ids) => ids.split(','));
   return {
-    cycles: count('cycles', values['cycles']),
+    cycles: values['cycles'] === undefined ? 0 : count('cycles', values['cycles']),
+    isSmoke: values['smoke'] === true,
+    sinkHits: values['sink-hits'] === undefined ? 0 : count('sink-hits', values['sink-hits']),
     faults,
     seed: count('seed', values['seed']),
     from: count('from', values['from']),

@@ -3,7 +3,7 @@ import { FAULT_CASES } from '../cases/index.js';
 import type { ChaosLine } from './chaos-line.js';
 import { ChaosUsageError } from './chaos-options.js';
 import { Installation } from './installation.js';
-import { runCycle, type PlannedCycle } from './run-cycle.js';
+import { lineWithoutVerdict, runCycle, type PlannedCycle } from './run-cycle.js';
 
 /** What a run does. */
 export interface ChaosRunOptions {
@@ -13,6 +13,8 @@ export interface ChaosRunOptions {
   readonly faults: readonly string[];
   readonly seed: number;
   readonly perBoot: number;
+  /** Whether slow cases are left out. */
+  readonly isSmoke: boolean;
   /** Told each line as soon as there is one. */
   readonly onLine: (line: ChaosLine) => void;
   /** Told where the data and logs of a broken cycle were kept. */
@@ -24,7 +26,7 @@ export interface ChaosRunOptions {
  * folder is kept and a fresh boot goes on, so that one fault is never judged twice.
  */
 export async function runChaos(options: ChaosRunOptions): Promise<readonly ChaosLine[]> {
-  const cases = casesOf(options.faults);
+  const cases = casesOf(options.faults, options.isSmoke);
   const lines: ChaosLine[] = [];
   const last = options.from + options.cycles;
   const plan = (cycle: number): PlannedCycle | undefined =>
@@ -32,11 +34,20 @@ export async function runChaos(options: ChaosRunOptions): Promise<readonly Chaos
       ? { cycle, seed: options.seed, fault: cases[(cycle - 1) % cases.length]! }
       : undefined;
   let installation: Installation | undefined;
+  const abort = (): void => {
+    void (installation?.destroy({ keep: false }) ?? Promise.resolve()).finally(() =>
+      process.exit(1),
+    );
+  };
+  process.once('SIGINT', abort);
+  process.once('SIGTERM', abort);
   let onBoot = 0;
   try {
     for (let cycle = options.from; cycle < last; cycle += 1) {
       installation ??= await Installation.boot();
-      const line = await runCycle(installation, plan(cycle)!, plan(cycle + 1));
+      const line = await runCycle(installation, plan(cycle)!, plan(cycle + 1)).catch(
+        (error: unknown) => lineWithoutVerdict(plan(cycle)!, error),
+      );
       lines.push(line);
       options.onLine(line);
       onBoot += 1;
@@ -49,13 +60,21 @@ export async function runChaos(options: ChaosRunOptions): Promise<readonly Chaos
       }
     }
   } finally {
+    process.off('SIGINT', abort);
+    process.off('SIGTERM', abort);
     await installation?.destroy({ keep: false });
   }
   return lines;
 }
 
-function casesOf(ids: readonly string[]): readonly FaultCase[] {
+/** How many cases a run takes in turn. */
+export function countCases(ids: readonly string[], isSmoke: boolean): number {
+  return casesOf(ids, isSmoke).length;
+}
+
+function casesOf(ids: readonly string[], isSmoke: boolean): readonly FaultCase[] {
   const unknown = ids.filter((id) => !FAULT_CASES.some((fault) => fault.id === id));
   if (unknown.length > 0) throw new ChaosUsageError(`no fault is called ${unknown.join(', ')}`);
-  return ids.length === 0 ? FAULT_CASES : FAULT_CASES.filter(({ id }) => ids.includes(id));
+  const asked = ids.length === 0 ? FAULT_CASES : FAULT_CASES.filter(({ id }) => ids.includes(id));
+  return isSmoke ? asked.filter(({ isSlow }) => isSlow !== true) : asked;
 }

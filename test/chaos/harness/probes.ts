@@ -19,6 +19,25 @@ export async function sql(installation: Installation, statement: string): Promis
   }
 }
 
+/** Where metering reads on in a partition; 0 when it has read nothing. */
+export async function positionOf(
+  installation: Installation,
+  topic: string,
+  partition: number,
+): Promise<bigint> {
+  const client = new Client({ connectionString: installation.cluster.engines.postgres.directUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ next: string }>(
+      'SELECT next_offset::text AS next FROM metering.log_position WHERE topic = $1 AND partition = $2',
+      [topic, partition],
+    );
+    return BigInt(rows[0]?.next ?? 0);
+  } finally {
+    await client.end();
+  }
+}
+
 /** Holds locks that a statement takes until the work is done. */
 export async function whileLocked(
   installation: Installation,

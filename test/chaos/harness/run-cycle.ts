@@ -73,6 +73,35 @@ export async function runCycle(
   });
 }
 
+/** The line of a cycle that could not be judged. */
+export function lineWithoutVerdict(
+  { cycle, seed, fault }: PlannedCycle,
+  error: unknown,
+): ChaosLine {
+  return {
+    cycle,
+    fault: fault.id,
+    variant: fault.variant,
+    seed,
+    hits: 0,
+    failpoints: {},
+    attempts: 0,
+    lost: 0,
+    doubled: 0,
+    imbalance_pusd: '0',
+    estimated: 0,
+    overspent: 0,
+    sequence_faults: 0,
+    misrated: 0,
+    rollup_cells_off: 0,
+    recovery_ms: null,
+    http_5xx: 0,
+    verdict: 'broken',
+    notes: [`there is no verdict: ${String(error)}`],
+    took_ms: 0,
+  };
+}
+
 interface Measured {
   readonly failpoints: Readonly<Record<string, number>>;
   readonly recoveryMs: number | null;

@@ -2,11 +2,14 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
+import { SystemClock } from '#libs/kernel';
+
 import type { ChaosLine } from './chaos-line.js';
 
 /** Faults of the sink alone that a worker without services is hit by, hundreds of times a minute. */
 export const SINK_FAULTS = ['D4', 'D11'] as const;
 
+const clock = new SystemClock();
 const RUN = join(import.meta.dirname, '..', '..', 'sink-worker', 'run.js');
 
 /** A line of the sink worker. */
@@ -15,11 +18,9 @@ interface SinkLine {
   readonly at: string;
   readonly recoveryMs: number;
   readonly records: number;
-  readonly faults: Readonly<Record<string, unknown>>;
+  /** All "0" or 0 when nothing is wrong. */
+  readonly faults: Readonly<Record<'lost' | 'doubled' | 'imbalancePusd', string | number>>;
 }
-
-/** Members of what a ledger check found, in the order in which they are told. */
-const COUNTS = ['lost', 'missing', 'doubled', 'repeated'] as const;
 
 /**
  * Has the sink worker hit so many times.
@@ -35,11 +36,11 @@ export async function runSinkHits(
   const args = ['--fault', fault, '--hits', String(hits), '--seed', String(seed), '--json'];
   const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines: ChaosLine[] = [];
-  let lastMs = performance.now();
+  let lastMs = clock.monotonicMs();
   for await (const text of createInterface({ input: child.stdout })) {
     const hit = JSON.parse(text) as SinkLine;
     if (hit.summary === true) continue;
-    const nowMs = performance.now();
+    const nowMs = clock.monotonicMs();
     const line = lineOf(fault, seed, from + lines.length, hit, Math.round(nowMs - lastMs));
     lastMs = nowMs;
     lines.push(line);
@@ -55,9 +56,7 @@ function lineOf(
   { at, recoveryMs, records, faults }: SinkLine,
   tookMs: number,
 ): ChaosLine {
-  const wrong = Object.entries(faults).filter(([, value]) => !isNothing(value));
-  const countOf = (...names: readonly string[]): number =>
-    names.reduce((sum, name) => sum + Number(faults[name] ?? 0), 0);
+  const wrong = Object.entries(faults).filter(([, value]) => Number(value) !== 0);
   return {
     cycle,
     fault,
@@ -66,9 +65,9 @@ function lineOf(
     hits: 1,
     failpoints: at.startsWith('sink.') ? { [at]: 1 } : {},
     attempts: records,
-    lost: countOf(COUNTS[0], COUNTS[1]),
-    doubled: countOf(COUNTS[2], COUNTS[3]),
-    imbalance_pusd: String(faults['imbalancePicoUsd'] ?? 0),
+    lost: Number(faults.lost),
+    doubled: Number(faults.doubled),
+    imbalance_pusd: String(faults.imbalancePusd).replace('-', ''),
     estimated: 0,
     overspent: 0,
     sequence_faults: 0,
@@ -80,8 +79,4 @@ function lineOf(
     notes: wrong.map(([name, value]) => `${name}: ${String(value)}`),
     took_ms: tookMs,
   };
-}
-
-function isNothing(value: unknown): boolean {
-  return value === 0 || value === '0' || (Array.isArray(value) && value.length === 0);
 }
