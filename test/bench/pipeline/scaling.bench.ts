@@ -42,6 +42,8 @@ export interface StormResult {
   readonly seconds: number;
   readonly changes: number;
   readonly records: number;
+  /** Committed while it lasted. */
+  readonly rowsPerSecond: number;
   /** Longest time without a commit while records waited, milliseconds. */
   readonly longestStandstillMs: number;
   readonly faults: LedgerFaults;
@@ -157,16 +159,17 @@ export async function rideStorm(options: StormOptions): Promise<StormResult> {
   const clock = new SystemClock();
   const judge = fleet.judge();
   try {
-    await fleet.startMembers(STORM_MEMBERS.slice(0, 2));
+    const membership = new Membership(fleet, random);
+    await membership.startTwo();
     const endMs = clock.monotonicMs() + seconds * 1_000;
     const over = new AbortController();
     const feeding = feed(fleet, options.rate, over.signal);
     const watching = watchProgress(fleet, clock, over.signal);
-    let changes = 0;
-    for (; clock.monotonicMs() < endMs; changes += 1) {
-      await change(fleet, random, changes);
+    while (clock.monotonicMs() < endMs) {
+      membership.change();
       await delay(everyMs);
     }
+    const committed = await fleet.committed();
     over.abort();
     await feeding;
     const longestStandstillMs = await watching;
@@ -174,7 +177,8 @@ export async function rideStorm(options: StormOptions): Promise<StormResult> {
     const faults = await judge.judge();
     return {
       seconds,
-      changes,
+      changes: membership.changes,
+      rowsPerSecond: Math.round(committed / seconds),
       records: judge.recordsJudged,
       longestStandstillMs: Math.round(longestStandstillMs),
       faults,
@@ -186,17 +190,53 @@ export async function rideStorm(options: StormOptions): Promise<StormResult> {
   }
 }
 
-/** One member that runs leaves, or one that does not joins; one always stays. */
-async function change(fleet: MeteringFleet, random: () => number, nth: number): Promise<void> {
-  const members = STORM_MEMBERS.map((name) => fleet.member(name));
-  const running = members.filter(({ isRunning }) => isRunning);
-  const away = members.filter(({ isRunning }) => !isRunning);
-  const leaves = running.length > 1 && (away.length === 0 || random() < 0.5);
-  const from = leaves ? running : away;
-  const member = from[Math.floor(random() * from.length)]!;
-  if (!leaves) member.spawn(fleet.environment());
-  // Neither a start nor an orderly end is waited for: the next change comes in any case.
-  else void member.end(nth % 3 === 0 ? 'SIGKILL' : 'SIGTERM');
+/** Who comes and goes; one that serves always stays. */
+class Membership {
+  private readonly serving = new Set<string>();
+  changes = 0;
+
+  constructor(
+    private readonly fleet: MeteringFleet,
+    private readonly random: () => number,
+  ) {}
+
+  async startTwo(): Promise<void> {
+    const first = STORM_MEMBERS.slice(0, 2);
+    await this.fleet.startMembers(first);
+    for (const name of first) this.serving.add(name);
+  }
+
+  /**
+   * One member leaves or joins. Neither a start nor an orderly end is waited for: the next change comes
+   * in any case. Nothing happens while those who could change are still starting.
+   */
+  change(): void {
+    const away = STORM_MEMBERS.filter((name) => !this.fleet.member(name).isRunning);
+    const canLeave = this.serving.size > 1;
+    const leaves = canLeave && (away.length === 0 || this.random() < 0.5);
+    if (!leaves && away.length === 0) return;
+    const from = leaves ? [...this.serving] : away;
+    const name = from[Math.floor(this.random() * from.length)]!;
+    this.changes += 1;
+    if (leaves) this.leave(name);
+    else this.join(name);
+  }
+
+  private leave(name: string): void {
+    this.serving.delete(name);
+    const signal = this.changes % 3 === 0 ? 'SIGKILL' : 'SIGTERM';
+    void this.fleet.member(name).end(signal);
+  }
+
+  private join(name: string): void {
+    const member = this.fleet.member(name);
+    member.spawn(this.fleet.environment());
+    member.untilReady().then(
+      () => this.serving.add(name),
+      // One that does not start never serves; the storm ends with what is left.
+      () => undefined,
+    );
+  }
 }
 
 async function feed(fleet: MeteringFleet, rate: number, over: AbortSignal): Promise<void> {

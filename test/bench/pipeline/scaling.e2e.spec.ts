@@ -19,6 +19,6 @@ test('a storm of members leaves every record once and never stands still', async
     random: generatorOf(3),
   });
   expect(result).toMatchObject({ isWhole: true, faults: { lost: 0, doubled: 0 } });
-  expect(result.changes).toBeGreaterThanOrEqual(8);
+  expect(result.changes).toBeGreaterThanOrEqual(4);
   expect(result.longestStandstillMs).toBeLessThan(MOST_STANDSTILL_MS);
 }, 240_000);
