@@ -28,6 +28,7 @@ export const HELP = `Usage: npm run bench -- <what> [options]
 
   proxy       CPU time per request of the proxy beside nginx, ungoverned and direct: G1, G3, G4
   freshness   from the end of an answer to its cost in a usage query: G17
+  kafka       CPU time per event of the two Kafka clients, and what lost replies do to each
   scaling     rows per CPU second of 1, 2 and 4 metering processes on Kafka
 
 Options of proxy
@@ -40,6 +41,10 @@ Options of proxy
   --traffic A,B     of ${TRAFFIC.join(', ')} (all)
   --profile DIR     the governed proxy leaves its CPU profiles there; it is slower then
   --seed N          order of the rounds; printed by every run (random)
+
+Options of kafka
+  --rounds N        measured rounds, each with every client in random order (7)
+  --events N        events of one run (50000)
 
 Options of scaling
   --rounds N        measured rounds, each with every number of processes (7)

@@ -98,7 +98,13 @@ async function main(name: string | undefined, args: string[]): Promise<void> {
   if (name === undefined || [name, ...args].some((arg) => arg === '--help' || arg === '-h')) {
     return write(HELP);
   }
-  const bench = { proxy: benchProxy, freshness: benchFreshness, scaling: benchScaling }[name];
+  const benches = {
+    proxy: benchProxy,
+    freshness: benchFreshness,
+    scaling: benchScaling,
+    kafka: benchKafka,
+  };
+  const bench = name in benches ? benches[name as keyof typeof benches] : undefined;
   if (bench === undefined) throw new UsageError(`there is no bench "${name}"`);
   const options = readOptions(args);
   const outcome = await bench(options);
