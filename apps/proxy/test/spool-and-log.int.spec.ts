@@ -99,7 +99,10 @@ test('records that were trimmed are said to be lost, once, in a record of the sa
   await ask({ from_seq: '1', to_seq: String(last) });
   await ask({ from_seq: String(last + 1), to_seq: String(last + 1) });
   await publishSome(1);
-  const said = (await laneEvents()).filter(({ headers }) => headers['ce_type'] === EMITTER_LOST_V1);
+  // That record may come again itself, since it was asked for: then under its own sequence.
+  const said = (await laneEvents()).filter(
+    ({ headers }) => headers['ce_type'] === EMITTER_LOST_V1 && headers['resend'] === undefined,
+  );
   expect(said.filter(({ data }) => 'from_seq' in data && data.from_seq === '1')).toHaveLength(1);
   await proxy.stopProxy();
   await proxy.startProxy();

@@ -1,13 +1,20 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeEventLog, gate, records, until } from '#libs/event-log/contract';
-import { EphemeralPartitionOwner } from '#libs/event-log/core';
-import { SystemClock } from '#libs/kernel';
+import {
+  EphemeralPartitionOwner,
+  type LogSubscription,
+  type SubscribeOptions,
+} from '#libs/event-log/core';
+import { delay, SystemClock, SystemRandom } from '#libs/kernel';
 import { createRuntime } from '#libs/platform/telemetry';
 import { FixedClock } from '#libs/testing';
 import { RetentionWatch } from '../src/nest/retention-watch.js';
 import { KafkaHarness } from './kafka-harness.js';
-import { consumer } from './live-log.js';
+import { checkLog, consumer, expectAllConsumed, startAppender } from './live-log.js';
 
+/** How long members come and go, and in how long a part of it something has to be done, ms. */
+const STORM_MS = 15_000;
+const WINDOW_MS = 5_000;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 let harness: KafkaHarness;
@@ -282,5 +289,44 @@ describe('event log on Kafka', () => {
     expect(errors.slice(1)).toContainEqual(gone);
     expect(seen.filter((at) => at.startsWith('0/'))).toEqual(['0/0']);
     await subscription.stop();
+  });
+
+  test('a storm of members that come and go (D7) loses nothing, repeats nothing, never stands still', async () => {
+    const topic = await harness.createTopic(6);
+    const writer = await harness.open();
+    const appender = startAppender(writer, topic, 6, 10);
+    // What a process would be: a log of its own with one member.
+    const logs = await Promise.all([1, 2, 3].map(() => harness.open()));
+    const members: (LogSubscription | undefined)[] = logs.map(() => undefined);
+    let committed = 0;
+    const options: SubscribeOptions = {
+      ...consumer(harness, topic),
+      handle: async (batch) => {
+        await harness.store.commit(batch);
+        committed += batch.records.length;
+        batch.resolve(batch.records.at(-1)!.offset + 1n);
+      },
+    };
+    const clock = new SystemClock();
+    const random = new SystemRandom();
+    const windows: number[] = [];
+    const startMs = clock.monotonicMs();
+    for (let turn = 0; clock.monotonicMs() - startMs < STORM_MS; turn += 1) {
+      const nth = turn % members.length;
+      const member = members[nth];
+      members[nth] = member === undefined ? await logs[nth]!.subscribe(options) : undefined;
+      // Leaving takes as long as the batches in hand; the next one comes or goes meanwhile.
+      void member?.stop();
+      await delay(200 + Math.floor((random.bytes(1)[0]! / 256) * 300));
+      const window = Math.floor((clock.monotonicMs() - startMs) / WINDOW_MS);
+      windows[window] = committed;
+    }
+    const appended = await appender.stop();
+    const last = await logs[0]!.subscribe(options);
+    await expectAllConsumed(harness, writer, topic, 6);
+    await checkLog(writer, topic, 6, appended);
+    await last.stop();
+    const perWindow = windows.map((count, nth) => count - (windows[nth - 1] ?? 0));
+    expect(perWindow.slice(0, STORM_MS / WINDOW_MS).filter((count) => count === 0)).toEqual([]);
   });
 });

@@ -5,8 +5,9 @@ import { delay } from '#libs/kernel';
 import type { KafkaHarness } from './kafka-harness.js';
 
 const BATCH = 20;
+
 /** Appends batches until it is stopped, each again and again until it is acknowledged. */
-export function startAppender(log: EventLog, topic: string, partitions: number) {
+export function startAppender(log: EventLog, topic: string, partitions: number, pauseMs = 0) {
   let isOn = true;
   const counts = { batches: 0, failures: 0 };
   const work = (async () => {
@@ -24,6 +25,7 @@ export function startAppender(log: EventLog, topic: string, partitions: number) 
         }
       }
       counts.batches += 1;
+      if (pauseMs > 0) await delay(pauseMs);
     }
   })();
   const stop = async (): Promise<number> => {
