@@ -146,11 +146,15 @@ async function layOut(
         args: [...JAVA, ...(isFast ? [] : QUICK_START), '-cp', `${jars}/*`, 'kafka.Kafka', file],
         directory,
         probe: () => probe(lock === null ? port : portOf(id, 0)),
+        startMs: START_MS,
       });
       return { process, proxy, address };
     }),
   );
 }
+
+/** Three seconds as a rule; many times that on a machine that does much else, milliseconds. */
+const START_MS = 120_000;
 
 const JAVA = [
   '-Xms128m',
