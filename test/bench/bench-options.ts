@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { PIPELINE_PARTS, type PipelinePart } from './pipeline/part.js';
 import { SUBJECTS, type SubjectName } from './subject.js';
 import { TRAFFIC, type TrafficName } from './traffic.js';
 
@@ -18,6 +19,14 @@ export interface BenchOptions {
   readonly traffic: readonly TrafficName[];
   /** Where the proxy leaves its CPU profiles; null = it makes none. */
   readonly profileDir: string | null;
+  /** The figures of the pipeline that are measured. */
+  readonly only: readonly PipelinePart[];
+  /** Records of the backlog that metering takes in. */
+  readonly records: number;
+  /** Length of the broker's outage, seconds. */
+  readonly outageSeconds: number;
+  /** Requests per second through the outage. */
+  readonly rate: number;
   readonly isJson: boolean;
   /** Null = a new file below `bench-results`. */
   readonly outFile: string | null;
@@ -29,6 +38,7 @@ export const HELP = `Usage: npm run bench -- <what> [options]
   proxy       CPU time per request of the proxy beside nginx, ungoverned and direct: G1, G3, G4
   freshness   from the end of an answer to its cost in a usage query: G17
   kafka       CPU time per event of the two Kafka clients, and what lost replies do to each
+  pipeline    from Kafka into the ledger, its rollups and through an outage: G8, G9, G10, G14, G16, G17
   scaling     rows per CPU second of 1, 2 and 4 metering processes on Kafka
 
 Options of proxy
@@ -46,7 +56,17 @@ Options of kafka
   --rounds N        measured rounds, each with every client in random order (7)
   --events N        events of one run (50000)
 
+Options of pipeline
+  --only G8,G9      of ${PIPELINE_PARTS.join(', ')} (all)
+  --rounds N        measured rounds of G8, G9 and G10, each with every subject in random order (7)
+  --records N       records of the backlog (60000)
+  --outage N        seconds that the broker is away (60)
+  --rate N          requests per second through the outage (100)
+  --profile DIR     metering leaves its CPU profiles there; it is slower then
+  --seed N          order of the rounds; printed by every run (random)
+
 Options of scaling
+  --records N       records of the backlog (60000)
   --rounds N        measured rounds, each with every number of processes (7)
   --seed N          order of the runs; printed by every run (random)
 
@@ -74,6 +94,10 @@ const VALUED = [
   'seed',
   'subjects',
   'traffic',
+  'only',
+  'records',
+  'outage',
+  'rate',
   'profile',
   'out',
 ];
@@ -119,6 +143,10 @@ export function readOptions(args: string[]): BenchOptions {
     subjects: choice('subjects', SUBJECTS),
     traffic: choice('traffic', TRAFFIC),
     profileDir: typeof profile === 'string' ? resolve(profile) : null,
+    only: choice('only', PIPELINE_PARTS),
+    records: number('records', 60_000, 1_200, 10_000_000),
+    outageSeconds: number('outage', 60, 5, 3_600),
+    rate: number('rate', 100, 1, 1_000),
     isJson: values['json'] === true,
     outFile: typeof values['out'] === 'string' ? values['out'] : null,
   };

@@ -14,9 +14,6 @@ interface Outcome {
   readonly text: string;
 }
 
-/** Records of the backlog that every number of metering processes takes in. */
-const SCALING_RECORDS = 60_000;
-
 const write = (text: string): void => void process.stdout.write(text);
 /** Progress goes where it does not mix with `--json`. */
 const say = (line: string): void => void process.stderr.write(`  ${line}\n`);
@@ -51,13 +48,28 @@ async function benchFreshness({ calls }: BenchOptions): Promise<Outcome> {
   return { startedAt: machine.startedAt, raw: { bench: 'freshness', machine, result }, text };
 }
 
-async function benchScaling({ rounds, seed: given }: BenchOptions): Promise<Outcome> {
+async function benchPipeline(options: BenchOptions): Promise<Outcome> {
+  const { measurePipeline, printedFigures } = await import('./pipeline/pipeline.bench.js');
+  const { generatorOf } = await import('./statistics.js');
+  const seed = options.seed ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
+  const machine = machineFacts();
+  say(`seed ${seed}, load average ${machine.loadBefore}`);
+  const result = await measurePipeline({ ...options, random: generatorOf(seed), say });
+  const raw = { bench: 'pipeline', machine, options: { ...options, seed }, ...result };
+  return {
+    startedAt: machine.startedAt,
+    raw,
+    text: `\nseed ${seed}; median [95 % interval]\n${printedFigures(result.figures)}`,
+  };
+}
+
+async function benchScaling({ rounds, records, seed: given }: BenchOptions): Promise<Outcome> {
   const { measureScaling } = await import('./pipeline/scaling.bench.js');
   const { generatorOf } = await import('./statistics.js');
   const seed = given ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
   const machine = machineFacts();
   say(`seed ${seed}, load average ${machine.loadBefore}`);
-  const result = await measureScaling(rounds, SCALING_RECORDS, generatorOf(seed), say);
+  const result = await measureScaling(rounds, records, generatorOf(seed), say);
   const lines = result.ratios.map(
     ({ processes, rowsPerCpuSecond, ratio, floor, holds }) =>
       `${processes} metering processes: ${Math.round(rowsPerCpuSecond.median)} rows per CPU-second, ` +
@@ -101,6 +113,7 @@ async function main(name: string | undefined, args: string[]): Promise<void> {
   const benches = {
     proxy: benchProxy,
     freshness: benchFreshness,
+    pipeline: benchPipeline,
     scaling: benchScaling,
     kafka: benchKafka,
   };

@@ -41,11 +41,14 @@ export const STORE_FAULTS: readonly FaultCase[] = [
 async function fillBroker({ installation, load, struck }: FaultContext): Promise<Injected> {
   const { kafka, disks } = installation.cluster.engines;
   if (disks?.kafka.canBeFilled !== true) return NO_DISK;
-  disks.kafka.fill();
-  await load.untilAnswered(40);
-  // A broker whose only log directory fails ends by itself or serves errors; either way it is started anew.
-  await kafka.brokers[0]!.kill();
-  disks.kafka.empty();
+  try {
+    disks.kafka.fill();
+    await load.untilAnswered(40);
+    // A broker whose only folder fails ends by itself or serves errors: either way it starts anew.
+    await kafka.brokers[0]!.kill();
+  } finally {
+    disks.kafka.empty();
+  }
   struck();
   await kafka.brokers[0]!.start();
   return { hits: 1 };
@@ -54,9 +57,12 @@ async function fillBroker({ installation, load, struck }: FaultContext): Promise
 async function fillClickHouse({ installation, load, struck }: FaultContext): Promise<Injected> {
   const { disks } = installation.cluster.engines;
   if (disks?.clickhouse.canBeFilled !== true) return NO_DISK;
-  disks.clickhouse.fill();
-  await load.untilAnswered(30);
-  disks.clickhouse.empty();
+  try {
+    disks.clickhouse.fill();
+    await load.untilAnswered(30);
+  } finally {
+    disks.clickhouse.empty();
+  }
   struck();
   return { hits: 1 };
 }

@@ -1,12 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
-  statfsSync,
-  writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 
@@ -67,12 +68,19 @@ export class ClusterDisk {
     return this.isMounted;
   }
 
-  /** Leaves so many bytes free. @throws Error of a plain folder */
-  fill(freeBytes = 0): void {
+  /** Leaves no byte free. @throws Error of a plain folder */
+  fill(): void {
     if (!this.isMounted) throw new Error('a plain folder is never filled');
-    const { bavail, bsize } = statfsSync(this.path);
-    const sizeBytes = Math.max(0, bavail * bsize - freeBytes);
-    writeFileSync(this.filler(), Buffer.alloc(sizeBytes));
+    const file = openSync(this.filler(), 'a');
+    const block = Buffer.alloc(MIB);
+    try {
+      // Others write meanwhile: only a refused write tells that nothing is left.
+      for (let size = block.length; size >= 1; size = Math.floor(size / 2)) {
+        while (canWrite(file, block.subarray(0, size))) continue;
+      }
+    } finally {
+      closeSync(file);
+    }
   }
 
   /** Gives the space back. */
@@ -88,6 +96,14 @@ export class ClusterDisk {
 
   private filler(): string {
     return join(this.path, 'filler.bin');
+  }
+}
+
+function canWrite(file: number, bytes: Buffer): boolean {
+  try {
+    return writeSync(file, bytes) === bytes.length;
+  } catch {
+    return false;
   }
 }
 

@@ -138,7 +138,7 @@ export class ServiceFactory {
       case 'metering':
         return { ...database, ...ledger, ...authUrl, METERING_LINGER_MS: '50' };
       case 'budget-enforcer':
-        return database;
+        return { ...database, METERING_URL: this.ports.urlOf('metering') };
       case 'reporting':
         return { ...ledger, ...access, ...authUrl, METERING_URL: this.ports.urlOf('metering') };
     }
