@@ -56,6 +56,7 @@ export const METERING_FAULTS: readonly FaultCase[] = [
     variant: 'deduplication window of one insert',
     guarantee: 'an insert in doubt is verified, each row once',
     failpoint: 'sink.after_insert',
+    isSlow: true,
     allows5xx: [],
     profile: 'mixed',
     arming: (random) => ({

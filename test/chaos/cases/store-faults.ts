@@ -2,9 +2,10 @@ import { readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { delay } from '#libs/kernel';
+import { eventually } from '#libs/testing';
 
 import { SACRIFICED_PARTITION } from '../harness/installation.js';
-import { positionOf } from '../harness/probes.js';
+import { dropBelow, positionOf, sql, withLog } from '../harness/probes.js';
 import type { FaultCase, FaultContext, Injected } from './fault-case.js';
 import { outside } from './outside.js';
 
@@ -35,6 +36,14 @@ export const STORE_FAULTS: readonly FaultCase[] = [
     isSlow: true,
     guarantee: 'the loss is seen with the next record and repaired from the spool',
     work: loseTail,
+  }),
+  outside({
+    id: 'C6',
+    variant: 'retention passed unread records',
+    isSlow: true,
+    guarantee:
+      'the partition stops until an operator lets it go on; the emitters send the rest again',
+    work: expireUnread,
   }),
 ];
 
@@ -70,7 +79,7 @@ async function fillClickHouse({ installation, load, struck }: FaultContext): Pro
 /** Takes the newest batch of a partition that metering has not read, while the broker is dead. */
 async function loseTail({ installation, load, struck }: FaultContext): Promise<Injected> {
   const [broker] = installation.cluster.engines.kafka.brokers;
-  await installation.process('metering').end('SIGKILL');
+  await installation.process('metering').end('SIGTERM');
   await load.untilAnswered(40);
   await delay(300);
   await broker!.kill();
@@ -84,6 +93,46 @@ async function loseTail({ installation, load, struck }: FaultContext): Promise<I
   await installation.start('metering');
   await load.untilAnswered(60);
   return { hits: lost };
+}
+
+/** Drops everything of a partition that metering has not read, and then does what its operator does. */
+async function expireUnread({ installation, load, struck }: FaultContext): Promise<Injected> {
+  await eventually(async () => (await furthest(installation)) > 0n, { deadlineMs: 20_000 });
+  await installation.process('metering').end('SIGKILL');
+  const unread = await eventually(() => unreadOf(installation), { deadlineMs: 20_000 });
+  await dropBelow(installation, COMPLETED, unread.partition, unread.next);
+  await installation.start('metering');
+  const moved = `UPDATE metering.log_position SET next_offset = ${unread.next}
+    WHERE topic = '${COMPLETED}' AND partition = ${unread.partition}
+      AND next_offset = ${unread.position}`;
+  await load.untilAnswered(20);
+  // It stands where it stood: a partition never jumps by itself.
+  const stood = await sql(installation, moved);
+  struck();
+  await load.untilAnswered(20);
+  return { hits: stood === 1 ? Number(unread.next - unread.position) : 0 };
+}
+
+/** The furthest position of metering in any partition. */
+async function furthest(installation: FaultContext['installation']): Promise<bigint> {
+  let most = 0n;
+  for (let partition = 0; partition < SACRIFICED_PARTITION; partition += 1) {
+    const position = await positionOf(installation, COMPLETED, partition);
+    if (position > most) most = position;
+  }
+  return most;
+}
+
+/** A partition with records that metering has not read. @throws Error when there is none yet */
+async function unreadOf(installation: FaultContext['installation']) {
+  return withLog(installation, async (log) => {
+    for (let partition = 0; partition < SACRIFICED_PARTITION; partition += 1) {
+      const { next } = await log.bounds(COMPLETED, partition);
+      const position = await positionOf(installation, COMPLETED, partition);
+      if (position > 0n && next > position) return { partition, next, position };
+    }
+    throw new Error('everything is read');
+  });
 }
 
 function segmentOf(disk: string, partition: number): string {

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 
+import { Kafka, logLevel } from 'kafkajs';
 import { Client } from 'pg';
 
 import { KafkaEventLog } from '#libs/event-log/adapters';
@@ -96,6 +97,25 @@ export async function withLog<T>(
     return await work(log);
   } finally {
     await log.close();
+  }
+}
+
+/** Has the broker drop the records of a partition below an offset, as retention does. */
+export async function dropBelow(
+  installation: Installation,
+  topic: string,
+  partition: number,
+  offset: bigint,
+): Promise<void> {
+  const { addresses } = installation.cluster.engines.kafka;
+  const admin = new Kafka({ brokers: [...addresses], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  try {
+    // The client asks for the leaders only of topics that it has met.
+    await admin.fetchTopicOffsets(topic);
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
+  } finally {
+    await admin.disconnect();
   }
 }
 

@@ -9,8 +9,8 @@ import { SeededRandom } from './seeded-random.js';
 /** Longest way back to rest, milliseconds. */
 const QUIET_MS = 60_000;
 const REQUESTS_PER_SECOND = 60;
-/** Pays for about ten quick calls. */
-const TIGHT_BUDGET_USD = 0.0007;
+/** Pays for exactly ten quick calls: 10 input and 20 output tokens at $1.5 and $2.5 a million. */
+const TIGHT_BUDGET_USD = 0.00065;
 
 /** A cycle to be run. */
 export interface PlannedCycle {

@@ -7,7 +7,7 @@ import type { SeededRandom } from '../harness/seeded-random.js';
 import { LONG, QUICK } from './models.js';
 
 /** What kind of requests are sent. */
-export type LoadProfile = 'mixed' | 'slow' | 'streams' | 'no_usage';
+export type LoadProfile = 'mixed' | 'slow' | 'streams' | 'no_usage' | 'exact';
 
 /** What callers saw. */
 export interface LoadCounts {
@@ -122,6 +122,8 @@ export class ChaosLoad {
         return { ...long, simulator: { chunks: 16, chunk_interval_ms: 40 } };
       case 'no_usage':
         return { ...base, simulator: { fault: 'omit_usage' } };
+      case 'exact':
+        return { ...base, max_tokens: QUICK.outputTokens };
       case 'mixed':
         if (roll < 0.05) return { ...base, simulator: { status: 500 } };
         if (roll < 0.1) return { ...base, simulator: { fault: 'omit_usage' } };

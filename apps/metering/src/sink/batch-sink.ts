@@ -116,14 +116,19 @@ export class BatchSink {
   }
 
   /**
-   * Finishes what an earlier owner, or an earlier try, left behind.
+   * Finishes what an earlier owner, or an earlier try, left behind; takes back what was begun of a
+   * batch that an operator has put the position beyond, because its records can never be read again.
    * @returns the offset to read on from, already durable
    */
   async settleEarlier(owned: OwnedPartition, signal: AbortSignal): Promise<bigint> {
     const { database } = this.parts;
     const { topic, partition } = owned;
     const unfinished = await this.plans.unfinished(database, topic, partition);
-    if (unfinished !== null) await this.recover(owned, unfinished, signal);
+    if (unfinished !== null) {
+      const nextOffset = await this.inTransaction(owned, async (_, next) => next);
+      if (nextOffset > unfinished.range.last) await this.takeBack(owned, unfinished);
+      else await this.recover(owned, unfinished, signal);
+    }
     const through = await this.plans.doneThrough(database, topic, partition);
     const position = await this.inTransaction(owned, async (tx, nextOffset) => {
       if (through === null || nextOffset > through) return nextOffset;
@@ -278,6 +283,16 @@ export class BatchSink {
     await this.carry(owned, plan, records, former, signal);
   }
 
+  private async takeBack(owned: OwnedPartition, stored: StoredPlan): Promise<void> {
+    const { usageStore } = this.parts;
+    const { batchId, range, token } = stored;
+    this.warn(owned, `the unfinished batch up to offset ${range.last} is taken back`, null);
+    await usageStore.endInsert({ batchId, token });
+    const table = range.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
+    await usageStore.deleteBatch(table, batchId);
+    await this.inTransaction(owned, (tx) => this.plans.remove(tx, batchId));
+  }
+
   /** Reads exactly the range of a plan. @throws AppError `metering.log_rewritten` */
   private async readAgain(stored: StoredPlan): Promise<readonly LogRecord[]> {
     const { topic, partition, first, last } = stored.range;
@@ -344,6 +359,8 @@ function rewritten({ topic, partition, first, last }: BatchRange): AppError {
     code: 'metering.log_rewritten',
     kind: 'internal',
     publicMessage: 'internal error',
-    internalMessage: `offsets ${first} to ${last} of ${topic}/${partition} are not what was planned`,
+    internalMessage:
+      `offsets ${first} to ${last} of ${topic}/${partition} are not what was planned; ` +
+      `next_offset ${last + 1n} gives the batch up and asks its emitters anew`,
   });
 }

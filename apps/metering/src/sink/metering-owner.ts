@@ -61,6 +61,8 @@ export class MeteringOwner extends PartitionOwner {
       const { database, sink } = this.parts;
       const taken = await this.positions.take(database, topic, partition, bounds.earliest);
       const owned: OwnedPartition = { topic, partition, epoch: taken.epoch };
+      // An unfinished batch whose records are gone can never be formed again: that is told first.
+      await this.refuseHole(owned, await this.unplannedFrom(owned, taken.nextOffset));
       const nextOffset = await sink.settleEarlier(owned, this.stopping.signal);
       await this.verifyRecent(owned);
       await this.refuseHole(owned, nextOffset);
@@ -79,6 +81,13 @@ export class MeteringOwner extends PartitionOwner {
     this.verified.add(key);
   }
 
+  /** Where the records begin that no finished batch covers. */
+  private async unplannedFrom(owned: OwnedPartition, stored: bigint): Promise<bigint> {
+    const { database, sink } = this.parts;
+    const through = await sink.plans.doneThrough(database, owned.topic, owned.partition);
+    return through === null || stored > through ? stored : through + 1n;
+  }
+
   /** Never jumps: records that the log no longer has, or lost, are a case for people. */
   private async refuseHole(owned: OwnedPartition, nextOffset: bigint): Promise<void> {
     const { topic, partition } = owned;
@@ -86,13 +95,18 @@ export class MeteringOwner extends PartitionOwner {
     if (nextOffset >= bounds.earliest && nextOffset <= bounds.next) return;
     const isExpired = nextOffset < bounds.earliest;
     if (isExpired) await this.askForExpired(owned, bounds.earliest);
+    const { database, sink } = this.parts;
+    const unfinished = await sink.plans.unfinished(database, topic, partition);
+    const afterPlan = unfinished === null ? 0n : unfinished.range.last + 1n;
+    const goesOnAt = afterPlan > bounds.earliest ? afterPlan : bounds.earliest;
     throw new AppError({
       code: isExpired ? 'metering.log_expired' : 'metering.log_truncated',
       kind: 'internal',
       publicMessage: 'internal error',
       internalMessage:
         `${topic}/${partition} holds offsets ${bounds.earliest} to ${bounds.next}, ` +
-        `but ${nextOffset} is to be read next`,
+        `but ${nextOffset} is to be read next` +
+        (isExpired ? `; next_offset ${goesOnAt} goes on and asks the emitters for the rest` : ''),
     });
   }
 

@@ -110,12 +110,17 @@ export class PlanStore {
 
   /** Puts another plan in the place of a prepared one whose insert took no row; both begin alike. */
   async replace(tx: Transaction, replaced: string, plan: PlannedBatch): Promise<void> {
+    await this.remove(tx, replaced);
+    assert(await this.prepare(tx, plan), `plan ${plan.batchId} takes its place`);
+  }
+
+  /** Forgets a prepared plan. */
+  async remove(tx: Transaction, batchId: string): Promise<void> {
     const { rowCount } = await tx.query(
       `DELETE FROM sink_plan WHERE batch_id = $1 AND state = 'PREPARED'`,
-      [replaced],
+      [batchId],
     );
-    assert(rowCount === 1, `plan ${replaced} is prepared`);
-    assert(await this.prepare(tx, plan), `plan ${plan.batchId} takes its place`);
+    assert(rowCount === 1, `plan ${batchId} is prepared`);
   }
 
   /** Notes the token of an insert about to be begun, so that a successor uses another. */

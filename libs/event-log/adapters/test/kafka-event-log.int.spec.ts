@@ -282,6 +282,7 @@ describe('event log on Kafka', () => {
       },
     });
     await until('the other partition', () => seen.filter((at) => at.startsWith('1/')).length === 5);
+    await until('the first of this one', () => seen.includes('0/0'));
     await harness.dropBelow(topic, 0, 3n);
     mayGoOn.open();
     const gone = { code: 'event_log.out_of_range', topic, partition: 0 };
