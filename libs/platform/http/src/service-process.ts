@@ -20,7 +20,7 @@ export interface ServiceProcess {
   readonly routes?: (fastify: FastifyInstance) => void;
   /** Connects the consumers of the event log; closed before the application is. */
   readonly connect?: (app: NestFastifyApplication) => { close(): Promise<void> };
-  /** Waits for what must be done before the first request. */
+  /** Waits for what must be done before the service does its work; it listens, and says so, before. */
   readonly ready?: (app: NestFastifyApplication) => Promise<void>;
   /** Told the address once the process listens. */
   readonly listening?: (url: string) => void;
@@ -29,7 +29,8 @@ export interface ServiceProcess {
 }
 
 /**
- * Runs a service until SIGINT or SIGTERM. Prints `<name> listening on <url>` when it serves.
+ * Runs a service until SIGINT or SIGTERM. It listens as soon as its module has started, so that health
+ * can be asked for; prints `<name> listening on <url>` when it does its work.
  * Exit codes: 0 stopped, 1 an engine or the port cannot be had, 2 faulty configuration.
  * @param exitCodes further exit codes by the code of the error that prevents the start
  */
@@ -38,22 +39,23 @@ export async function runService(
   build: () => ServiceProcess | Promise<ServiceProcess>,
   exitCodes: Readonly<Record<string, number>> = {},
 ): Promise<void> {
+  const end = new OrderlyEnd(name);
   try {
     const service = await build();
-    const { url, stop } = await serve(service);
-    stopOnSignal(name, stop);
+    const url = await serve(service, end);
     // Last: whoever reads the line may send a signal at once.
-    process.stdout.write(`${name} listening on ${url}\n`);
+    if (!end.hasBegun) process.stdout.write(`${name} listening on ${url}\n`);
   } catch (error) {
+    // Whatever breaks off because of the end is no fault of the start.
+    if (end.hasBegun) return;
     process.stderr.write(`${name}: ${messageOf(error)}\n`);
     const ownCode = error instanceof AppError ? exitCodes[error.code] : undefined;
     process.exit(error instanceof ConfigError ? EXIT_CONFIG : (ownCode ?? 1));
   }
 }
 
-async function serve(
-  service: ServiceProcess,
-): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
+/** @returns the address */
+async function serve(service: ServiceProcess, end: OrderlyEnd): Promise<string> {
   const { runtime, config } = service;
   runtime.logger.info({ config: describeConfig(config) }, 'effective configuration');
   const app = await createHttpApp(service.module, runtime, service.operational);
@@ -61,31 +63,52 @@ async function serve(
   const consumer = service.connect?.(app);
   await app.init();
   await app.startAllMicroservices();
-  await service.ready?.(app);
   await app.listen(config.port, config.host);
   const url = await app.getUrl();
   service.listening?.(url);
-  const stop = async (): Promise<void> => {
+  end.isBy(async () => {
     runtime.health.drain();
     await consumer?.close();
     await app.close();
     for (const close of service.close) await close();
-  };
-  return { url, stop };
+  });
+  await service.ready?.(app);
+  return url;
 }
 
-function stopOnSignal(name: string, stop: () => Promise<void>): void {
-  let stopping: Promise<void> | undefined;
-  const onSignal = (): void => {
-    if (stopping !== undefined) process.exit(1);
-    stopping = stop().then(
+/**
+ * The end of a process by signal. Before it serves there is nothing to finish: it ends at once, also
+ * as the first process of a container, whose signals have no effect of their own. Afterwards the
+ * first signal ends it in order, the second at once.
+ */
+class OrderlyEnd {
+  private stop: (() => Promise<void>) | null = null;
+  private isStopping = false;
+
+  constructor(private readonly name: string) {
+    process.on('SIGINT', this.onSignal);
+    process.on('SIGTERM', this.onSignal);
+  }
+
+  get hasBegun(): boolean {
+    return this.isStopping;
+  }
+
+  /** What ends the process in order from now on. */
+  isBy(stop: () => Promise<void>): void {
+    this.stop = stop;
+  }
+
+  private readonly onSignal = (): void => {
+    if (this.isStopping) process.exit(1);
+    this.isStopping = true;
+    if (this.stop === null) process.exit(0);
+    this.stop().then(
       () => process.exit(0),
       (error: unknown) => {
-        process.stderr.write(`${name}: ${messageOf(error)}\n`);
+        process.stderr.write(`${this.name}: ${messageOf(error)}\n`);
         process.exit(1);
       },
     );
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
 }
