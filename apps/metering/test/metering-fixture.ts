@@ -1,4 +1,5 @@
 import type { INestApplication } from '@nestjs/common';
+import { pino } from 'pino';
 
 import { meteringConsumer, MeteringModule, type MeteringOptions } from '#apps/metering';
 import {
@@ -49,6 +50,8 @@ export interface Member {
   readonly rpc: LocalRpc;
   readonly database: Database;
   readonly eventLog: EventLog;
+  /** What it logged as an error, one JSON line each. */
+  readonly errors: readonly string[];
   /** Finishes what is in hand and leaves. Idempotent. */
   stop(): Promise<void>;
 }
@@ -70,11 +73,11 @@ export async function startMember(
   usageStore: UsageStore,
   settings: MemberSettings = {},
 ): Promise<Member> {
-  const runtime = createRuntime({
-    service: 'metering',
-    partitions: PARTITIONS,
-    logLevel: 'silent',
-  });
+  const errors: string[] = [];
+  const runtime: Runtime = {
+    ...createRuntime({ service: 'metering', partitions: PARTITIONS, logLevel: 'silent' }),
+    logger: pino({ level: 'error' }, { write: (line) => void errors.push(line) }),
+  };
   const database = new Database({ url, schema: 'metering', applicationName: 'member' });
   const { clock, random } = runtime;
   const { kafkaBrokers, adminApiKey, ledgerUpkeep, prices = new SamplePrices() } = settings;
@@ -110,7 +113,7 @@ export async function startMember(
     await eventLog.close();
     await database.close();
   };
-  return { app, runtime, rpc, database, eventLog, stop: () => (stopped ??= stop()) };
+  return { app, runtime, rpc, database, eventLog, errors, stop: () => (stopped ??= stop()) };
 }
 
 /** What the ledger holds, by the engine's own sums. */
@@ -174,6 +177,7 @@ export class FaultyStore extends UsageStore {
   /** What the last insert of usage was given. */
   lastRows: readonly UsageRow[] = [];
   beforeDigest: () => Promise<void> = async () => undefined;
+  afterDelete: () => Promise<void> = async () => undefined;
 
   constructor(readonly inner: ClickHouseUsageStore) {
     super();
@@ -205,8 +209,9 @@ export class FaultyStore extends UsageStore {
   eventIdsOf(table: LedgerTable, batchId: string, months: readonly number[]) {
     return this.inner.eventIdsOf(table, batchId, months);
   }
-  deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
-    return this.inner.deleteBatch(table, batchId);
+  async deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
+    await this.inner.deleteBatch(table, batchId);
+    await this.afterDelete();
   }
   endInsert(key: BatchKey): Promise<void> {
     return this.inner.endInsert(key);

@@ -1,0 +1,238 @@
+/**
+ * Guarantee: what the log no longer has stops its partition with a message that says how to go on; the
+ * emitters are asked, and what they send again is booked once, whatever was begun before.
+ * Method: metering on a real PostgreSQL, its event log, whose records are dropped as retention and a
+ * lost disk would, and the embedded ClickHouse engine.
+ */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+
+import { TOPICS, type EmitterRangeV1 } from '#libs/events';
+import type { LogRecordInput } from '#libs/event-log/core';
+import { eventually, type TestPostgres } from '#libs/testing';
+
+import { CHARGE, MeteringBench } from './metering-bench.js';
+import {
+  ratedMessages,
+  recordsOf,
+  startMeteringPostgres,
+  type Member,
+} from './metering-fixture.js';
+
+let keeper: TestPostgres;
+let bench: MeteringBench;
+
+beforeAll(async () => {
+  keeper = await startMeteringPostgres();
+}, 60_000);
+afterAll(() => keeper.stop());
+beforeEach(async () => {
+  bench = await MeteringBench.open();
+});
+afterEach(() => bench.close());
+
+function attempts(from: number, to: number): readonly LogRecordInput[] {
+  const numbers = Array.from({ length: to - from + 1 }, (_, n) => from + n);
+  return numbers.map((n) => bench.emitter.completed(bench.sample(n)));
+}
+
+/** What retention does to partition 0. */
+async function dropBefore(offset: number): Promise<void> {
+  await bench.postgres
+    .database(null)
+    .query('SELECT event_log.trim_before($1, 0, $2)', [TOPICS.requestCompleted, offset]);
+}
+
+/** What a disk that lost its last writes does to partition 0. */
+async function loseFrom(offset: number): Promise<void> {
+  await bench.postgres.database(null).query(
+    `WITH cut AS (
+       UPDATE event_log.log_partition SET next_offset = $2
+       WHERE topic = $1 AND partition = 0 RETURNING partition_id)
+     DELETE FROM event_log.log_record r USING cut
+     WHERE r.partition_id = cut.partition_id AND "offset" >= $2`,
+    [TOPICS.requestCompleted, offset],
+  );
+}
+
+/** What the operator is told to do. */
+async function goOnAt(offset: number): Promise<void> {
+  await bench.postgres
+    .database(null)
+    .query(`UPDATE metering.log_position SET next_offset = $2 WHERE topic = $1 AND partition = 0`, [
+      TOPICS.requestCompleted,
+      offset,
+    ]);
+}
+
+/** Sequences that the emitter was asked for, in order, as `from-to`. */
+async function asked({ eventLog }: Member): Promise<readonly string[]> {
+  const records = await recordsOf(eventLog, TOPICS.emitterResend, 0);
+  return records.map(({ value }) => {
+    const { from_seq, to_seq } = JSON.parse(Buffer.from(value).toString()) as EmitterRangeV1;
+    return `${from_seq}-${to_seq}`;
+  });
+}
+
+/** Waits until partition 0 has stopped, and returns why. */
+async function stopReason(at: Member): Promise<string> {
+  const line = await eventually(
+    () => at.errors.find((each) => each.includes('holds offsets')) ?? false,
+    { deadlineMs: 20_000 },
+  );
+  expect(await at.runtime.metrics.metrics()).toContain(
+    'metering_partition_stopped{topic="request.completed",partition="0"} 1',
+  );
+  return (JSON.parse(line) as { readonly reason: string }).reason;
+}
+
+interface PlanLine {
+  readonly first: number;
+  readonly last: number;
+  readonly state: string;
+}
+
+async function plansOf(at: Pick<Member, 'database'>): Promise<readonly PlanLine[]> {
+  const { rows } = await at.database.query<PlanLine & Record<string, unknown>>(
+    `SELECT first_offset::integer AS first, last_offset::integer AS last, state FROM sink_plan
+     WHERE topic = 'request.completed' AND partition = 0 ORDER BY 1`,
+  );
+  return rows;
+}
+
+async function rollupCells(): Promise<number> {
+  const session = bench.chdb.engine.session('write');
+  try {
+    const sql = 'SELECT sum(attempts) AS n FROM (SELECT * FROM rollup_hour FINAL)';
+    const [row] = await session.rows<{ n: string }>({ name: 'test.cells', sql });
+    return Number(row!.n);
+  } finally {
+    await session.close();
+  }
+}
+
+/** A member dies with a batch inserted and not committed. */
+async function leaveBegun(records: readonly LogRecordInput[], rows: number): Promise<void> {
+  const first = await bench.member();
+  await bench.caughtUp(first);
+  const away = async (): Promise<void> => {
+    throw new Error('the engine is away');
+  };
+  bench.store.afterInsert = away;
+  bench.store.beforeDigest = away;
+  await first.eventLog.append(records);
+  await eventually(async () => (await bench.sums()).rows === rows);
+  await first.stop();
+  bench.store.afterInsert = async () => undefined;
+  bench.store.beforeDigest = async () => undefined;
+}
+
+describe('a batch whose records retention took', () => {
+  test('is taken back when an operator steps over it, and what comes again is booked once', async () => {
+    const records = attempts(1, 6);
+    await bench.append(records.slice(0, 1));
+    const before = await bench.member();
+    await bench.caughtUp(before);
+    await before.stop();
+    await leaveBegun(records.slice(1, 4), 4);
+    await bench.append(records.slice(4));
+    await dropBefore(5);
+
+    const at = await bench.member();
+    expect(await stopReason(at)).toBe(
+      'request.completed/0 holds offsets 5 to 6, but 1 is to be read next; ' +
+        'next_offset 5 goes on and asks the emitters for the rest',
+    );
+    expect(await eventually(async () => (await asked(at)).length > 0 && asked(at))).toEqual([
+      '2-5',
+    ]);
+    expect(await plansOf(at)).toMatchObject([{ state: 'DONE' }, { first: 1, state: 'PREPARED' }]);
+
+    await goOnAt(5);
+    await eventually(async () => (await bench.sums()).rows === 2, { deadlineMs: 20_000 });
+    await at.eventLog.append(records.slice(1, 5));
+    await bench.caughtUp(at);
+    expect(await bench.sums()).toEqual({ rows: 6, events: 6, chargePicoUsd: 6n * CHARGE });
+    const plans = await plansOf(at);
+    expect(plans.map(({ state }) => state)).not.toContain('PREPARED');
+    // The budgets hear of every offset once: the range of the next batch begins behind the last one.
+    await eventually(async () => (await ratedMessages(at.eventLog)).length === plans.length);
+    const rated = await ratedMessages(at.eventLog);
+    const ranges = rated.map(({ source: { first, last } }) => [Number(first), Number(last)]);
+    expect(ranges.toSorted((a, b) => a[0]! - b[0]!)).toEqual(
+      plans.map(({ first, last }) => [first, last]),
+    );
+    expect(plans.slice(1).map(({ first }) => first)).toEqual(
+      plans.slice(0, -1).map(({ last }) => last + 1),
+    );
+    const charges = rated.flatMap(({ subjects }) =>
+      subjects.filter(({ scope }) => scope === 'key').map((one) => BigInt(one.charge_pusd)),
+    );
+    expect(charges.reduce((sum, charge) => sum + charge, 0n)).toBe(6n * CHARGE);
+  }, 120_000);
+
+  test('names the end of the batch when only its head is gone; its tail is asked for too', async () => {
+    const records = attempts(1, 5);
+    await leaveBegun(records.slice(0, 3), 3);
+    await bench.append(records.slice(3));
+    await dropBefore(1);
+
+    const at = await bench.member();
+    expect(await stopReason(at)).toContain('next_offset 3 goes on');
+    await goOnAt(3);
+    await eventually(async () => (await bench.sums()).rows === 2, { deadlineMs: 20_000 });
+    await eventually(async () => (await asked(at)).includes('1-3'), { deadlineMs: 20_000 });
+    await at.eventLog.append(records.slice(0, 3));
+    await bench.caughtUp(at);
+    expect(await bench.sums()).toEqual({ rows: 5, events: 5, chargePicoUsd: 5n * CHARGE });
+  }, 120_000);
+
+  test('is taken back once, however often its owner dies between its rows and its plan', async () => {
+    const records = attempts(1, 4);
+    await leaveBegun(records.slice(0, 2), 2);
+    await bench.append(records.slice(2));
+    await dropBefore(2);
+    await goOnAt(2);
+    for (let deaths = 0; deaths < 2; deaths += 1) {
+      let isDead = false;
+      bench.store.afterDelete = async () => {
+        isDead = true;
+        throw new Error('dies');
+      };
+      const dying = await bench.member();
+      await eventually(() => isDead, { deadlineMs: 20_000 });
+      await dying.stop();
+      expect(await bench.sums()).toMatchObject({ rows: 0 });
+      expect(await plansOf({ database: bench.postgres.database('metering') })).toMatchObject([
+        { first: 0, last: 1, state: 'PREPARED' },
+      ]);
+    }
+    bench.store.afterDelete = async () => undefined;
+    const at = await bench.member();
+    await at.eventLog.append(records.slice(0, 2));
+    await bench.caughtUp(at);
+    expect(await bench.sums()).toEqual({ rows: 4, events: 4, chargePicoUsd: 4n * CHARGE });
+    expect(await rollupCells()).toBe(4);
+  }, 120_000);
+});
+
+test('a log that lost what was read stops its partition until it has grown past that; what it skips is asked for', async () => {
+  const records = attempts(1, 9);
+  const first = await bench.member();
+  await first.eventLog.append(records.slice(0, 5));
+  await bench.caughtUp(first);
+  await first.stop();
+  await loseFrom(3);
+
+  const at = await bench.member();
+  expect(await stopReason(at)).toBe(
+    'request.completed/0 holds offsets 0 to 3, but 5 is to be read next',
+  );
+  // Offsets 3 and 4 were read before, with other records: these two are never looked at.
+  await at.eventLog.append(records.slice(5, 7));
+  await at.eventLog.append(records.slice(7));
+  await eventually(async () => (await bench.sums()).rows === 7, { deadlineMs: 30_000 });
+  expect(await eventually(async () => (await asked(at)).length > 0 && asked(at))).toEqual(['6-7']);
+  await at.eventLog.append(records.slice(5, 7));
+  await bench.caughtUp(at);
+  expect(await bench.sums()).toEqual({ rows: 9, events: 9, chargePicoUsd: 9n * CHARGE });
+}, 120_000);
