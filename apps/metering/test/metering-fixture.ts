@@ -206,6 +206,10 @@ export class FaultyStore extends UsageStore {
     await this.beforeDigest();
     return this.inner.digestOf(table, batchId, months);
   }
+  async digestsOf(table: LedgerTable, batchIds: readonly string[], months: readonly number[]) {
+    await this.beforeDigest();
+    return this.inner.digestsOf(table, batchIds, months);
+  }
   eventIdsOf(table: LedgerTable, batchId: string, months: readonly number[]) {
     return this.inner.eventIdsOf(table, batchId, months);
   }

@@ -48,6 +48,8 @@ const MAX_RATED_BYTES = 512 * 1024;
 const RATED_MARGIN = 0.9;
 /** New gaps of one batch that are asked for at once; a worker asks for the others. */
 const MOST_ASKED_AT_ONCE = 100;
+/** Finished batches that are compared by one read. */
+const MOST_VERIFIED_AT_ONCE = 1_000;
 /** Bounds of one read while a batch is formed again. */
 const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
 
@@ -141,17 +143,32 @@ export class BatchSink {
   }
 
   /**
-   * Looks whether the store still holds a finished batch, and inserts again what it lost (a power
-   * failure can take parts that were acknowledged).
+   * Looks whether the store still holds finished batches of the partition, and inserts again what it
+   * lost (a power failure can take parts that were acknowledged). One read for hundreds of batches:
+   * a start waits for this.
    */
-  async verifyDone(owned: OwnedPartition, stored: StoredPlan, signal: AbortSignal): Promise<void> {
-    const table = stored.range.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
-    const held = await this.parts.usageStore.digestOf(table, stored.batchId, [stored.month]);
-    if (isSameDigest(held, stored.digest)) return;
-    const plan = await this.formAgain(stored, signal);
-    this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
-    await this.repair.run(owned, plan, stored.token, 'us');
-    await this.rollup.write(owned, plan, true);
+  async verifyDone(
+    owned: OwnedPartition,
+    plans: readonly StoredPlan[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const table = owned.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
+    for (let from = 0; from < plans.length; from += MOST_VERIFIED_AT_ONCE) {
+      const some = plans.slice(from, from + MOST_VERIFIED_AT_ONCE);
+      const held = await this.parts.usageStore.digestsOf(
+        table,
+        some.map(({ batchId }) => batchId),
+        [...new Set(some.map(({ month }) => month))],
+      );
+      for (const stored of some) {
+        const found = held.get(stored.batchId);
+        if (found !== undefined && isSameDigest(found, stored.digest)) continue;
+        const plan = await this.formAgain(stored, signal);
+        this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
+        await this.repair.run(owned, plan, stored.token, 'us');
+        await this.rollup.write(owned, plan, true);
+      }
+    }
   }
 
   /**

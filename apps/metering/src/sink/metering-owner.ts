@@ -76,7 +76,7 @@ export class MeteringOwner extends PartitionOwner {
     if (this.verified.has(key)) return;
     const { database, sink } = this.parts;
     const recent = await sink.plans.recentlyDone(database, topic, partition, VERIFY_SECONDS);
-    for (const plan of recent) await sink.verifyDone(owned, plan, this.stopping.signal);
+    await sink.verifyDone(owned, recent, this.stopping.signal);
     await sink.seals.reopen(database, topic, partition, VERIFY_SECONDS);
     this.verified.add(key);
   }

@@ -50,6 +50,16 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
       await store.insertSeals([sampleSeal(key.batchId, rows)], SAMPLE_TIME_MS);
     }
 
+    test('digests of many batches come in one read; a batch without rows is absent', async () => {
+      const batches = [batch(2), batch(3)];
+      for (const { key, rows } of batches) await store.insertUsage(key, rows);
+      const ids = [...batches.map(({ key }) => key.batchId), freshKey().batchId];
+      expect(await store.digestsOf('usage', ids, MONTHS)).toEqual(
+        new Map(batches.map(({ key, rows }) => [key.batchId, digestOfUsage(rows)])),
+      );
+      expect(await store.digestsOf('usage', [], MONTHS)).toEqual(new Map());
+    });
+
     test('migrating twice changes nothing and the settings check passes', async () => {
       const { key, rows } = batch(3);
       await store.insertUsage(key, rows);

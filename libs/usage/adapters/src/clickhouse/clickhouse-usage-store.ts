@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { assert, parseUsd } from '#libs/kernel';
+import { assert, parseUsd, ZERO_PICO_USD } from '#libs/kernel';
 import {
   clickHouseMigrationsDir,
   migrateClickHouse,
@@ -41,7 +41,18 @@ const DIGEST_SUMS: Readonly<Record<LedgerTable, string>> = {
   rejection: "'0' AS cost_usd, '0' AS charge_usd",
 };
 
+/** Nothing of a batch. */
+const NO_ROWS: BatchDigest = {
+  rows: 0,
+  costPicoUsd: ZERO_PICO_USD,
+  chargePicoUsd: ZERO_PICO_USD,
+  xor64: 0n,
+};
+/** Most batches of one read of digests. */
+const MOST_DIGESTS = 1_000;
+
 interface DigestRow {
+  readonly batch_id: string;
   readonly row_count: string;
   readonly cost_usd: string;
   readonly charge_usd: string;
@@ -109,15 +120,29 @@ export class ClickHouseUsageStore extends UsageStore {
     batchId: string,
     months: readonly number[],
   ): Promise<BatchDigest> {
-    const found = await this.session.rows<DigestRow>(digestQuery(table), { batchId, months });
-    const row = found[0];
-    assert(row !== undefined, 'an aggregate without GROUP BY has one row');
-    return {
-      rows: Number(row.row_count),
-      costPicoUsd: parseUsd(row.cost_usd),
-      chargePicoUsd: parseUsd(row.charge_usd),
-      xor64: BigInt(row.xor64),
-    };
+    const digests = await this.digestsOf(table, [batchId], months);
+    return digests.get(batchId) ?? NO_ROWS;
+  }
+
+  async digestsOf(
+    table: LedgerTable,
+    batchIds: readonly string[],
+    months: readonly number[],
+  ): Promise<ReadonlyMap<string, BatchDigest>> {
+    assert(batchIds.length <= MOST_DIGESTS, `${batchIds.length} digests are asked for at once`);
+    if (batchIds.length === 0) return new Map();
+    const found = await this.session.rows<DigestRow>(digestQuery(table, batchIds), { months });
+    return new Map(
+      found.map((row) => [
+        row.batch_id,
+        {
+          rows: Number(row.row_count),
+          costPicoUsd: parseUsd(row.cost_usd),
+          chargePicoUsd: parseUsd(row.charge_usd),
+          xor64: BigInt(row.xor64),
+        },
+      ]),
+    );
   }
 
   async eventIdsOf(
@@ -187,13 +212,19 @@ export class ClickHouseUsageStore extends UsageStore {
 const BATCH_ROWS =
   'batch_id = {batchId:String} AND toYYYYMM(recorded_at) IN {months:Array(UInt32)}';
 
-function digestQuery(table: LedgerTable): ClickHouseOperation {
+/** The ids stand in the statement itself: as parameters they would make the address too long. */
+function digestQuery(table: LedgerTable, batchIds: readonly string[]): ClickHouseOperation {
+  assert(
+    batchIds.every((id) => /^[0-9a-f]{64}$/.test(id)),
+    'a batch id has 64 hex digits',
+  );
   return {
     name: 'usage.digest',
     sql:
-      `SELECT count() AS row_count, ${DIGEST_SUMS[table]}, ` +
+      `SELECT batch_id, count() AS row_count, ${DIGEST_SUMS[table]}, ` +
       'groupBitXor(reinterpretAsUInt64(UUIDToNum(event_id))) AS xor64 ' +
-      `FROM ${LEDGER_TABLES[table]} WHERE ${BATCH_ROWS}`,
+      `FROM ${LEDGER_TABLES[table]} WHERE batch_id IN ('${batchIds.join("','")}') ` +
+      'AND toYYYYMM(recorded_at) IN {months:Array(UInt32)} GROUP BY batch_id',
   };
 }
 

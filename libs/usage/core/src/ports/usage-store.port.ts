@@ -69,6 +69,17 @@ export abstract class UsageStore {
     batchId: string,
     months: readonly number[],
   ): Promise<BatchDigest>;
+  /**
+   * What the store holds of many batches, in one read.
+   * @param batchIds at most 1,000
+   * @param months of all of them, as YYYYMM
+   * @returns by batch id; a batch without rows is absent
+   */
+  abstract digestsOf(
+    table: LedgerTable,
+    batchIds: readonly string[],
+    months: readonly number[],
+  ): Promise<ReadonlyMap<string, BatchDigest>>;
   /** Event ids of a batch that the store holds, to find what is missing. */
   abstract eventIdsOf(
     table: LedgerTable,
