@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 
-import { pruneBudget, readStanding, RECONCILER_LOCK } from '#libs/budgets/adapters';
+import { pruneBudget, readRatedHoles, readStanding, RECONCILER_LOCK } from '#libs/budgets/adapters';
 import type { UsageRatedV1 } from '#libs/events';
 import { parseUsd } from '#libs/kernel';
 import type { TestPostgres } from '#libs/testing';
@@ -98,6 +98,22 @@ describe('settling', () => {
     expect(await guard.settle(a)).toMatchObject({ applied: 3, parked: 0 });
     expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.6'));
     expect(await readStanding(guard.database)).toMatchObject({ parkedBatches: 0 });
+  });
+
+  test('behind a missing batch the log is read on, however much of it waits there', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1000');
+    await guard.authority.applyDefinition(budget);
+    const batches = Array.from({ length: 1_101 }, (_, at) => rated([at, at], [key], '0.1'));
+    await guard.settle(...batches.slice(1, 900));
+    await guard.settle(...batches.slice(900, 1_050));
+    await guard.settle(...batches.slice(1_050));
+    expect(await readStanding(guard.database)).toMatchObject({ parkedBatches: 1_000 });
+    // What fills the hole comes behind them. The last one stays, to show what is missing next.
+    expect(await guard.settle(batches[0]!)).toMatchObject({ applied: 1_000, parked: 1 });
+    expect(await readRatedHoles(guard.database)).toMatchObject([{ fromOffset: 1_000n }]);
+    expect(await guard.settle(...batches.slice(1_000))).toMatchObject({ applied: 101, parked: 0 });
+    expect(await settledOf(budget.budgetId)).toBe(parseUsd('110.1'));
   });
 
   test('another batch over settled offsets stops, and nothing of its call is applied', async () => {
