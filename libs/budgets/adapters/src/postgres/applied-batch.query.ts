@@ -1,6 +1,5 @@
 import type { AppliedThrough } from '#libs/budgets/core';
 import type { UsageRatedV1 } from '#libs/events';
-import { AppError } from '#libs/kernel';
 import type { Queryable } from '#libs/platform/postgres';
 
 import { parseUsageRated } from '../rated-message.js';
@@ -57,7 +56,7 @@ export async function lockSequence(
   };
 }
 
-/** Notes batches as applied, takes them out of the parking place and moves the sequence on. */
+/** Notes batches as applied and moves the sequence on. */
 export async function saveApplied(
   tx: Queryable,
   sequence: SourceSequence,
@@ -65,7 +64,7 @@ export async function saveApplied(
 ): Promise<void> {
   const last = messages.at(-1);
   if (last === undefined) return;
-  const ids = messages.map(({ rated }) => rated.batch_id);
+  const ids = messages.map(idOf);
   await tx.query(
     `INSERT INTO applied_batch (batch_id, topic, partition, first, last)
      SELECT id, $1, $2, first, last
@@ -78,7 +77,6 @@ export async function saveApplied(
       messages.map(({ rated }) => rated.source.last),
     ],
   );
-  await tx.query('DELETE FROM parked_batch WHERE batch_id = ANY ($1::text[])', [ids]);
   await tx.query(
     'UPDATE applied_through SET next_offset = $3 WHERE topic = $1 AND partition = $2',
     [sequence.topic, sequence.partition, BigInt(last.rated.source.last) + 1n],
@@ -86,16 +84,26 @@ export async function saveApplied(
 }
 
 /**
- * Keeps messages that are ahead of a hole; those already parked stay as they are.
- * @throws AppError `budget.rated_gap` when the parking place is full
+ * Keeps messages that are ahead of a hole. When more than 1,000 wait, the first of them are kept, and the
+ * last one, which shows that something is missing: those between are asked for like the missing one
+ * once the hole has moved up to them. Stopping there instead would be for ever, because what fills a
+ * hole comes behind them in the log.
+ * @param messages all that wait, ascending by first offset
  */
 export async function park(
   tx: Queryable,
   sequence: SourceSequence,
   messages: readonly RatedMessage[],
 ): Promise<void> {
-  if (messages.length === 0) return;
-  if (messages.length > MAX_PARKED) throw gap(sequence);
+  const kept =
+    messages.length <= MAX_PARKED
+      ? messages
+      : [...messages.slice(0, MAX_PARKED - 1), messages.at(-1)!];
+  const parked = new Set(sequence.parked.map(idOf));
+  const fresh = kept.filter((message) => !parked.has(idOf(message)));
+  for (const message of kept) parked.delete(idOf(message));
+  if (parked.size > 0) await unpark(tx, [...parked]);
+  if (fresh.length === 0) return;
   await tx.query(
     `INSERT INTO parked_batch (batch_id, topic, partition, first, last, body)
      SELECT id, $1, $2, first, last, body
@@ -104,20 +112,18 @@ export async function park(
     [
       sequence.topic,
       sequence.partition,
-      messages.map(({ rated }) => rated.batch_id),
-      messages.map(({ rated }) => rated.source.first),
-      messages.map(({ rated }) => rated.source.last),
-      messages.map(({ value }) => Buffer.from(value)),
+      fresh.map(idOf),
+      fresh.map(({ rated }) => rated.source.first),
+      fresh.map(({ rated }) => rated.source.last),
+      fresh.map(({ value }) => Buffer.from(value)),
     ],
   );
 }
 
-function gap({ topic, partition, nextOffset }: SourceSequence): AppError {
-  return new AppError({
-    code: 'budget.rated_gap',
-    kind: 'internal',
-    publicMessage: 'internal error',
-    internalMessage: `the rated batch of ${topic}/${partition} from ${nextOffset} on is missing`,
-    details: { topic, partition },
-  });
+async function unpark(tx: Queryable, batchIds: readonly string[]): Promise<void> {
+  await tx.query('DELETE FROM parked_batch WHERE batch_id = ANY ($1::text[])', [batchIds]);
+}
+
+function idOf({ rated }: RatedMessage): string {
+  return rated.batch_id;
 }

@@ -43,7 +43,6 @@ export interface SettlementReport {
  * @param messages in log order, all of one source partition or of several
  * @throws AppError `budget.rated_overlap` when a batch claims offsets that another one has settled;
  *   nothing of the call may be committed then
- * @throws AppError `budget.rated_gap` when more messages wait behind a hole than may be parked
  */
 export async function settleRated(
   tx: Transaction,
