@@ -1,8 +1,16 @@
-/** G10: questions answered from the rollup beside the same questions answered from the rows. */
+/** G10: questions answered as the product answers them beside the same questions asked of the rows. */
 import { SystemClock } from '#libs/kernel';
 import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import { startTestClickHouse } from '#libs/testing';
-import { ClickHouseUsageStore } from '#libs/usage/adapters';
+import {
+  ClickHouseLedgerUpkeep,
+  ClickHouseUsageStore,
+  mergeStateQuery,
+  sumsQuery,
+  toMergeState,
+  type MergeStateRecord,
+} from '#libs/usage/adapters';
+import type { MergePlace, UsageQuestion } from '#libs/usage/core';
 
 import { estimate } from '../statistics.js';
 import type { PartOptions, PartResult, PipelineFigure } from './part.js';
@@ -13,75 +21,149 @@ const CELLS = 200_000;
 const CELLS_PER_BATCH = 200;
 const HOURS = 720;
 const FLOOR = 10;
+const START_MS = Date.UTC(2026, 8, 1);
+const END_MS = START_MS + HOURS * 3_600_000;
 
+const ALL: UsageQuestion = {
+  orgId: 'default',
+  startMs: START_MS,
+  endMs: END_MS,
+  keyIds: [],
+  teamIds: [],
+  userIds: [],
+  models: [],
+  providers: [],
+  bucket: 'none',
+  groupBy: [],
+  maxRows: 10_000,
+};
+const TOP = 'ORDER BY sum_charge_usd DESC LIMIT 100';
+
+/** What is asked; the rows are grouped by `rows`, and both answers are ordered and cut in the same way. */
 const QUESTIONS = {
-  'team by day': 'GROUP BY team_id, toStartOfDay(at)',
-  'top 100 keys': 'GROUP BY key_id ORDER BY sum(charge_usd) DESC LIMIT 100',
-  'by model': 'GROUP BY model',
-} as const;
+  'team by day': {
+    asked: { ...ALL, bucket: 'day', groupBy: ['team'] },
+    rows: 'toStartOfDay(at), team_id',
+    top: '',
+  },
+  'top 100 keys': { asked: { ...ALL, groupBy: ['key'] }, rows: 'key_id', top: TOP },
+  'by model': { asked: { ...ALL, groupBy: ['model'] }, rows: 'model', top: '' },
+} as const satisfies Record<string, { asked: UsageQuestion; rows: string; top: string }>;
 
-/** Fills both tables with the same attempts and asks each question in every round. */
+const FIGURES =
+  'count() AS requests, sum(tokens_in), sum(tokens_out), sum(cost_usd), sum(charge_usd) AS' +
+  " sum_charge_usd, countIf(provenance != 'measured')";
+const ROWS =
+  'SELECT occurred_at AS at, * FROM raw_usage_v1 WHERE batch_id IN (SELECT batch_id FROM batch_seal)';
+
+/** One question asked once. */
+interface Turn {
+  readonly question: string;
+  readonly from: string;
+  readonly round: number;
+  readonly ms: number;
+}
+
+/** Fills the ledger, asks each question before and after its hours are merged, in every round. */
 export async function measureQueries({ rounds, random, say }: PartOptions): Promise<PartResult> {
-  const clock = new SystemClock();
   const server = await startTestClickHouse({ isOwn: true });
-  const store = new ClickHouseUsageStore(
-    new ClickHouseEngine({ target: { kind: 'server', url: server.url } }),
-  );
-  const ask = async (sql: string): Promise<void> => {
-    const url = `${server.url}/?database=tollgate&wait_end_of_query=1`;
-    const response = await fetch(url, { method: 'POST', body: sql });
-    const text = await response.text();
-    if (!response.ok) throw new Error(text.slice(0, 300));
-  };
-  const timed = async (sql: string): Promise<number> => {
-    const begunMs = clock.monotonicMs();
-    await ask(sql);
-    return clock.monotonicMs() - begunMs;
-  };
-  const times: { question: string; from: string; round: number; ms: number }[] = [];
+  const engine = new ClickHouseEngine({ target: { kind: 'server', url: server.url } });
+  const store = new ClickHouseUsageStore(engine);
+  const upkeep = new ClickHouseLedgerUpkeep(engine);
+  const times: Turn[] = [];
   try {
     await store.migrate();
-    for (const sql of fill()) await ask(sql);
+    for (const sql of fill()) await ask(server.url, sql);
     say(`${EVENTS_PER_CELL * CELLS} rows, ${CELLS} cells`);
-    for (let round = 0; round <= rounds; round += 1) {
-      for (const [question, groups] of Object.entries(QUESTIONS)) {
-        for (const [from, source] of Object.entries(SOURCES)) {
-          const ms = await timed(`SELECT ${FIGURES} FROM (${source}) ${groups} FORMAT Null`);
-          if (round > 0) times.push({ question, from, round, ms });
-        }
-      }
-    }
+    times.push(...(await asked(server.url, 'rows', rounds, fromRows)));
+    times.push(...(await asked(server.url, 'cells of batches', rounds, asProduct)));
+    await merge(upkeep, say);
+    times.push(...(await asked(server.url, 'merged hours', rounds, asProduct)));
   } finally {
+    await upkeep.close();
     await store.close();
     await server.stop();
   }
-  const of = (question: string, from: string): number[] =>
-    times.filter((one) => one.question === question && one.from === from).map(({ ms }) => ms);
-  const figures = Object.keys(QUESTIONS).map((question): PipelineFigure => {
-    const rollup = of(question, 'rollup');
-    const ratios = of(question, 'rows').map((ms, round) => ms / rollup[round]!);
-    return {
-      id: 'G10',
-      text: `time from rows / from rollup, ${question}`,
-      value: estimate(ratios, random),
-      floor: { limit: FLOOR, isUpper: false },
-    };
-  });
-  return { figures, runs: times };
+  return { figures: figuresOf(times, random), runs: times };
 }
 
-const FIGURES = 'sum(requests), sum(tokens_in), sum(tokens_out), sum(cost_usd), sum(charge_usd)';
-/** As the product reads them: cells of sealed batches, the newest revision of each. */
-const SEALED = 'batch_id IN (SELECT batch_id FROM batch_seal)';
-const SOURCES = {
-  rows:
-    'SELECT occurred_at AS at, team_id, key_id, model, charge_usd, cost_usd, tokens_in, tokens_out,' +
-    ` toUInt64(is_final) AS requests FROM raw_usage_v1 WHERE ${SEALED}`,
-  rollup:
-    'SELECT hour AS at, team_id, key_id, model, charge_usd, cost_usd, tokens_in, tokens_out, requests' +
-    ` FROM rollup_hour FINAL WHERE ${SEALED} AND is_deleted = 0`,
-};
+function figuresOf(times: readonly Turn[], random: () => number): readonly PipelineFigure[] {
+  const of = (question: string, from: string): number[] =>
+    times.filter((one) => one.question === question && one.from === from).map(({ ms }) => ms);
+  return ['merged hours', 'cells of batches'].flatMap((from) =>
+    Object.keys(QUESTIONS).map((question): PipelineFigure => {
+      const rollup = of(question, from);
+      const ratios = of(question, 'rows').map((ms, round) => ms / rollup[round]!);
+      return {
+        id: 'G10',
+        text: `time from rows / from ${from}, ${question}`,
+        value: estimate(ratios, random),
+        floor: from === 'merged hours' ? { limit: FLOOR, isUpper: false } : null,
+      };
+    }),
+  );
+}
 
+type Question = (typeof QUESTIONS)[keyof typeof QUESTIONS];
+
+async function fromRows(url: string, { rows, top }: Question): Promise<void> {
+  await ask(url, `SELECT ${rows}, ${FIGURES} FROM (${ROWS}) GROUP BY ${rows} ${top} FORMAT Null`);
+}
+
+/** Both statements of the product. */
+async function asProduct(url: string, { asked: question, top }: Question): Promise<void> {
+  const state = mergeStateQuery(question);
+  const answer = await ask(url, `${state.sql} FORMAT JSONEachRow`, state.params);
+  const sums = sumsQuery(question, toMergeState(JSON.parse(answer) as MergeStateRecord));
+  await ask(url, `SELECT * FROM (${sums.sql}) ${top} FORMAT Null`, sums.params);
+}
+
+async function asked(
+  url: string,
+  from: string,
+  rounds: number,
+  answer: (url: string, question: Question) => Promise<void>,
+): Promise<readonly Turn[]> {
+  const clock = new SystemClock();
+  const times: Turn[] = [];
+  // One round apart warms the engine.
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const [name, question] of Object.entries(QUESTIONS)) {
+      const begunMs = clock.monotonicMs();
+      await answer(url, question);
+      const ms = clock.monotonicMs() - begunMs;
+      if (round > 0) times.push({ question: name, from, round, ms });
+    }
+  }
+  return times;
+}
+
+async function merge(upkeep: ClickHouseLedgerUpkeep, say: PartOptions['say']): Promise<void> {
+  let after: MergePlace | null = null;
+  for (let run = 1; ; run += 1) {
+    const done = await upkeep.mergeClosed({ beforeMs: END_MS, after, run: `bench-${run}` });
+    if (done.next === null) return;
+    say(`${done.batches} batches merged, ${done.refused} refused`);
+    after = done.next;
+  }
+}
+
+async function ask(
+  url: string,
+  sql: string,
+  params: Readonly<Record<string, unknown>> = {},
+): Promise<string> {
+  const query = new URLSearchParams({
+    database: 'tollgate',
+    wait_end_of_query: '1',
+    session_timezone: 'UTC',
+  });
+  for (const [name, value] of Object.entries(params)) query.set(`param_${name}`, String(value));
+  const response = await fetch(`${url}/?${query}`, { method: 'POST', body: sql });
+  const text = await response.text();
+  if (!response.ok) throw new Error(text.slice(0, 300));
+  return text;
+}
 /** The n-th attempt is the same in every run: its figures are hashes of n. */
 function fill(): readonly string[] {
   const cell = `intDiv(number, ${EVENTS_PER_CELL})`;
