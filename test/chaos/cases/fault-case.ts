@@ -25,7 +25,7 @@ export interface Injected {
 
 /** One fault of the table, in one form. */
 export interface FaultCase {
-  /** Id in the fault table of the README beside this folder. */
+  /** Id in the fault table of docs/reliability.md. */
   readonly id: string;
   /** Tells the forms of one fault apart. */
   readonly variant: string;

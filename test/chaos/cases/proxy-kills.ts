@@ -20,7 +20,7 @@ export const PROXY_KILLS = [
   }),
   killAt({
     id: 'A2',
-    guarantee: 'killed before the intent is durable: the hold is given back',
+    guarantee: 'killed before the first byte is sent: the hold is given back, or one row at it',
     service: proxy,
     failpoint: 'dispatch.before_sent',
     mostHits: 30,
