@@ -4,8 +4,21 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
-import { EMITTER_LOST_V1, EMITTER_RESEND_V1, TOPICS, type EmitterRangeV1 } from '#libs/events';
-import { formatUuid } from '#libs/kernel';
+import {
+  EMITTER_LOST_V1,
+  EMITTER_RESEND_V1,
+  EVENT_KIND,
+  eventIdOf,
+  TOPICS,
+  type EmitterRangeV1,
+} from '#libs/events';
+import {
+  formatUuid,
+  SystemClock,
+  SystemRandom,
+  UuidV7Generator,
+  type RequestId,
+} from '#libs/kernel';
 import type { SpoolEvent } from '#libs/spool/core';
 import { eventually } from '#libs/testing';
 
@@ -106,6 +119,28 @@ test('records that were trimmed are said to be lost, once, in a record of the sa
   expect(said.filter(({ data }) => 'from_seq' in data && data.from_seq === '1')).toHaveLength(1);
   await proxy.stopProxy();
   await proxy.startProxy();
+});
+
+test('a start gives back what was never sent, and no hold whose record was kept no longer', async () => {
+  const { budget } = proxy;
+  const before = budget.released.length;
+  expect((await proxy.chat('sk-budgeted-key', {})).status).toBe(200);
+  const [sent] = budget.calls.at(-1)!;
+  expect(budget.held.has(sent!.holdId)).toBe(true);
+  await untilPublished();
+  await proxy.stopProxy();
+  await proxy.startProxy({ keepAckedBytes: 1 });
+  const id = eventIdOf(sent!.holdId.slice(0, 36) as RequestId, 1, EVENT_KIND.completed);
+  await eventually(async () => (await proxy.spool.knownEvents([id])).size === 0);
+  await proxy.stopProxy();
+  const orphan = `${new UuidV7Generator(new SystemClock(), new SystemRandom()).next()}.1`;
+  budget.held.set(orphan, 1n);
+  await proxy.startProxy();
+  // What was charged for the one that was sent is not settled yet: its money must not be spent again.
+  expect(budget.released.slice(before)).toEqual([orphan]);
+  expect(budget.held.has(sent!.holdId)).toBe(true);
+  budget.held.clear();
+  budget.calls.length = 0;
 });
 
 function looseEvent(name: string): SpoolEvent {

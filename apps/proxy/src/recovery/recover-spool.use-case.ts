@@ -22,7 +22,7 @@ export interface RecoveryReport {
 export interface RecoverSpoolParts {
   readonly spool: Pick<
     Spool,
-    'openAttempts' | 'append' | 'knownEvents' | 'emitterId' | 'lostRanges'
+    'openAttempts' | 'append' | 'knownEvents' | 'keptSince' | 'emitterId' | 'lostRanges'
   >;
   readonly losses: Pick<LossReporter, 'report'>;
   readonly authority: Pick<BudgetAuthority, 'listHolds' | 'releaseHolds'>;
@@ -49,6 +49,10 @@ export class RecoverSpool {
     };
   }
 
+  /**
+   * A hold from before the oldest record that is kept may have been sent, its record published and
+   * deleted: it is left for its settlement.
+   */
   private async releaseOrphans(): Promise<number> {
     const { spool, authority } = this.parts;
     let released = 0;
@@ -57,7 +61,11 @@ export class RecoverSpool {
       if (holds.length === 0) return released;
       const events = holds.map(({ holdId }) => eventOfHold(holdId));
       const known = await spool.knownEvents(events);
-      const orphans = holds.filter((_, index) => !known.has(events[index]!));
+      // Asked second: what is deleted between the two is known, or older than this.
+      const keptSinceMs = await spool.keptSince();
+      const orphans = holds.filter(
+        ({ holdId }, index) => !known.has(events[index]!) && takenAtMs(holdId) > keptSinceMs,
+      );
       if (orphans.length > 0) {
         await authority.releaseHolds(
           spool.emitterId,
@@ -122,6 +130,11 @@ function figuresOf(open: OpenAttempt, intent: RequestCompletedV1, prices: PriceI
   if (open.progress === null || terms.isCeiling) return atHold(terms, null, []);
   const tokens = Math.min(open.progress.tokensOut + TOKENS_AFTER_MARK, heldTokens.output);
   return byEstimate(terms, tokens, []);
+}
+
+/** When the request of a hold was admitted. @source RFC 9562 section 5.7: the first 48 bits */
+function takenAtMs(holdId: string): number {
+  return Number.parseInt(holdId.slice(0, 8) + holdId.slice(9, 13), 16);
 }
 
 /** The event that ends the attempt a hold was taken for. @param holdId `<request id>.<attempt>` */

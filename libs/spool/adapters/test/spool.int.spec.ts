@@ -238,9 +238,11 @@ describe('the file of a spool', () => {
           nowMs += 3_599_999;
           await tend(spool);
           expect(await spool.knownEvents([idOf('event n4')])).toHaveProperty('size', 1);
+          expect(await spool.keptSince()).toBe(0);
           nowMs += 1;
           await tend(spool);
           expect(await spool.knownEvents([idOf('event n4')])).toHaveProperty('size', 0);
+          expect(await spool.keptSince()).toBe(1_000_000_000_000);
         },
         { clock, keepAckedMs: 3_600_000 },
       );
@@ -248,6 +250,7 @@ describe('the file of a spool', () => {
         await spool.append(looseEventOf('later', 2));
         const [event] = await spool.unpublished(ALL);
         expect([event?.position, event?.sequence]).toEqual([6, 6n]);
+        expect(await spool.keptSince()).toBe(1_000_000_000_000);
       });
     }));
 

@@ -38,7 +38,8 @@ export function pragmas(ack: 'process' | 'fsync'): string {
  *               pos + count - 1. An attempt is open when it stands here and no event behind spool_pos
  *               closes it; a row is deleted some time after its last attempt ended.
  * progress      output seen per open attempt.
- * acknowledged  when the log had acknowledged up to a position, one row a minute at most.
+ * acknowledged  when the log had acknowledged up to a position, one row a minute at most; at trim_floor
+ *               when the newest of the rows deleted was written.
  */
 export const CREATE_TABLES = `
   CREATE TABLE spool_meta(

@@ -50,6 +50,22 @@ export class SpoolTrimmer {
     return target > this.file.trimFloor;
   }
 
+  /**
+   * From when on every event is in the file, milliseconds UTC; 0 when none was ever deleted.
+   * @param nowMs the answer when the file no longer tells, as after a salvage
+   */
+  keptSince(nowMs: number): number {
+    if (this.file.trimFloor === 0) return 0;
+    const newest = this.newestDeletedUs();
+    return newest === null ? nowMs : newest / 1000;
+  }
+
+  private newestDeletedUs(): number | null {
+    const { db, trimFloor } = this.file;
+    const row = db.prepare('SELECT at_us FROM acknowledged WHERE pos = ?').get(trimFloor);
+    return row === undefined ? null : Number(row['at_us']);
+  }
+
   private noteAcknowledgement(nowUs: number): void {
     const { ackedPosition, db } = this.file;
     if (ackedPosition <= this.notedPosition || nowUs - this.lastNoteUs < NOTE_EVERY_US) return;
@@ -73,14 +89,18 @@ export class SpoolTrimmer {
 
   private deleteUntil(position: number): void {
     const { db } = this.file;
+    const deletedUs = this.newestDeletedUs() ?? 0;
     this.file.transaction(() => {
+      db.prepare('DELETE FROM acknowledged WHERE pos <= ?').run(position);
+      db.prepare(
+        'INSERT INTO acknowledged SELECT ?, max(?, coalesce(max(at_us), 0)) FROM spool WHERE pos <= ?',
+      ).run(position, deletedUs, position);
       db.prepare(
         `INSERT INTO spool_lane SELECT lane, max(seq) FROM spool WHERE pos <= ? GROUP BY lane
          ON CONFLICT (lane) DO UPDATE SET trimmed_seq = max(trimmed_seq, excluded.trimmed_seq)`,
       ).run(position);
       this.file.storeMeta(position);
       db.prepare('DELETE FROM spool WHERE pos <= ?').run(position);
-      db.prepare('DELETE FROM acknowledged WHERE pos <= ?').run(position);
       failpoint('spool.trim');
     });
     this.file.trimFloor = position;

@@ -93,6 +93,7 @@ function handlersOf(opened: OpenedFile): Handlers {
     openAttempts: ({ numbers }) =>
       reader.attempts(numbers.filter((number) => file.ledger.isOpen(number))),
     knownEvents: ({ eventIds }) => reader.knownEvents(eventIds),
+    keptSince: ({ nowMs }) => trimmer.keptSince(nowMs),
     close: () => {
       file.settle();
       file.db.exec('UPDATE spool_meta SET clean = 1');

@@ -224,6 +224,10 @@ export class SqliteSpool extends Spool {
     return new Set(await this.writer.call('knownEvents', { eventIds }));
   }
 
+  keptSince(): Promise<number> {
+    return this.writer.call('keptSince', { nowMs: this.options.clock.nowMs() });
+  }
+
   async unpublished({ maxEvents, maxBytes }: SpoolReadLimit): Promise<readonly SpooledEvent[]> {
     const { publishedPosition, lastPosition } = this;
     if (publishedPosition >= lastPosition) return [];

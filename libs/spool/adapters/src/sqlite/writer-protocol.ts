@@ -96,6 +96,7 @@ export interface WriterCalls {
   tend: [{ nowMs: number }, TendResult];
   openAttempts: [{ numbers: readonly number[] }, readonly OpenAttemptRow[]];
   knownEvents: [{ eventIds: readonly string[] }, readonly string[]];
+  keptSince: [{ nowMs: number }, number];
   close: [Record<string, never>, null];
 }
 

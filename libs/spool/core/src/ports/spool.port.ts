@@ -137,6 +137,11 @@ export abstract class Spool {
    * kept). Slow (scans the file); for recovery only.
    */
   abstract knownEvents(eventIds: readonly string[]): Promise<ReadonlySet<string>>;
+  /**
+   * From when on, by this machine's clock (milliseconds UTC), every event is still in the file: what
+   * `knownEvents` does not know of an attempt begun later has never been. 0 when none was ever deleted.
+   */
+  abstract keptSince(): Promise<number>;
   /** Unpublished events in order of position. */
   abstract unpublished(limit: SpoolReadLimit): Promise<readonly SpooledEvent[]>;
   /**
