@@ -6,6 +6,8 @@ import type { LaneRange, Spool, SpoolEvent } from '#libs/spool/core';
 
 /** Ranges remembered so that an answer given is not given again at once. */
 const MOST_REMEMBERED = 4_096;
+/** A range is not said again for so long, milliseconds; whoever misses it asks less often. */
+const REPEAT_MS = 20_000;
 
 /** What the reporter works on. */
 export interface LossReporterParts {
@@ -19,14 +21,16 @@ export interface LossReporterParts {
 
 /**
  * Says in the emitter's own stream which of its records are gone, so that readers stop waiting for
- * them. A range is said once per process; said again after a restart it changes nothing.
+ * them. A range may be said before its reader has met the gap, when the two are in different lanes:
+ * that changes nothing there, and the reader asks. So it is said again, but not at once.
  */
 export class LossReporter {
-  private readonly reported = new Set<string>();
+  /** When each range was said last, monotonic milliseconds. */
+  private readonly reported = new Map<string, number>();
 
   constructor(private readonly parts: LossReporterParts) {}
 
-  /** Resolves when the ranges' events are durable. Idempotent. @throws AppError of the spool */
+  /** Resolves when the ranges' events are durable. Safe to repeat. @throws AppError of the spool */
   async report(ranges: readonly LaneRange[]): Promise<void> {
     for (const range of ranges) await this.reportOne(range);
   }
@@ -34,11 +38,12 @@ export class LossReporter {
   private async reportOne(range: LaneRange): Promise<void> {
     const { spool, logPartitions, clock, onLost } = this.parts;
     const key = `${range.lane}/${range.from}/${range.to}`;
-    if (this.reported.has(key)) return;
+    const saidAtMs = this.reported.get(key);
+    if (saidAtMs !== undefined && clock.monotonicMs() - saidAtMs < REPEAT_MS) return;
     await spool.append(lostEvent(range, spool.emitterId, logPartitions, clock.nowMs()));
     if (this.reported.size >= MOST_REMEMBERED) this.reported.clear();
-    this.reported.add(key);
-    onLost(range);
+    this.reported.set(key, clock.monotonicMs());
+    if (saidAtMs === undefined) onLost(range);
   }
 }
 
