@@ -21,24 +21,30 @@ const WAL_HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const PAGE_SIZE_AT = 8;
 
+/** What a proxy answers before its recovery is done. */
+const STARTING = ['service_unavailable'];
+
 /** Faults of the spool's disk and file. */
 export const SPOOL_FAULTS: readonly FaultCase[] = [
   outside({
     id: 'A10',
     variant: 'a torn transaction at the end of the log file',
     guarantee: 'all earlier transactions are kept, the torn one is dropped',
+    allows5xx: STARTING,
     work: (context) => tamper(context, tearTail),
   }),
   outside({
     id: 'A13',
     variant: 'everything behind the last synced commit gone',
     guarantee: 'every acknowledged record survives',
+    allows5xx: STARTING,
     work: (context) => tamper(context, cutBehindLastCommit),
   }),
   outside({
     id: 'A14',
     variant: 'one bit of the file flipped',
     guarantee: 'what is damaged is reported, the rest is kept under the same numbers',
+    allows5xx: STARTING,
     work: flipBit,
   }),
   outside({
