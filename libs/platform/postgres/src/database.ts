@@ -18,6 +18,11 @@ const ANSWER_GRACE_MS = 2_000;
 const LOCK_TIMEOUT_MS = 10_000;
 /** Longest pause inside a transaction, milliseconds; a hung holder must not block the others. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000;
+/**
+ * How soon the server gives up a client that is gone without a word (power, network), seconds; by
+ * itself it takes two hours, and locks that live with a session stay taken until then.
+ */
+const KEEPALIVE = { idleS: 10, intervalS: 5, count: 3, userTimeoutMs: 25_000 };
 
 /** How a service reaches PostgreSQL. */
 export interface DatabaseOptions {
@@ -91,6 +96,10 @@ function startOptions(options: DatabaseOptions): string {
     `idle_in_transaction_session_timeout=${IDLE_IN_TRANSACTION_TIMEOUT_MS}`,
     `statement_timeout=${options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS}`,
     `lock_timeout=${options.lockTimeoutMs ?? LOCK_TIMEOUT_MS}`,
+    `tcp_keepalives_idle=${KEEPALIVE.idleS}`,
+    `tcp_keepalives_interval=${KEEPALIVE.intervalS}`,
+    `tcp_keepalives_count=${KEEPALIVE.count}`,
+    `tcp_user_timeout=${KEEPALIVE.userTimeoutMs}`,
   ];
   if (options.schema !== null) {
     settings.push(`role=${roleOf(options.schema)}`, `search_path=${options.schema}`);

@@ -192,6 +192,22 @@ describe('database', () => {
   });
 });
 
+test('the server is told to give up a client that vanishes within half a minute', async () => {
+  const session = await open('auth').session();
+  const { rows } = await session.query<{ name: string; setting: string }>(
+    "SELECT name, setting FROM pg_settings WHERE name LIKE 'tcp%'",
+  );
+  await session.close();
+  const settings = new Map(rows.map(({ name, setting }) => [name, Number(setting)]));
+  const of = (name: string): number => settings.get(name)!;
+  const idle = of('tcp_keepalives_idle');
+  // A setting that the system does not know reads 0.
+  expect(idle).toBeGreaterThan(0);
+  const givenUpS = idle + of('tcp_keepalives_interval') * of('tcp_keepalives_count');
+  expect(givenUpS).toBeLessThan(30);
+  expect(of('tcp_user_timeout')).toBeLessThan(30_000);
+});
+
 describe('a server that falls silent', () => {
   test('fails the statement that waits, and its session counts as lost', async () => {
     const target = new URL(server.url);
