@@ -59,14 +59,14 @@ Options of kafka
 Options of pipeline
   --only G8,G9      of ${PIPELINE_PARTS.join(', ')} (all)
   --rounds N        measured rounds of G8, G9 and G10, each with every subject in random order (7)
-  --records N       records of the backlog (60000)
+  --records N       records of the backlog (300000)
   --outage N        seconds that the broker is away (60)
   --rate N          requests per second through the outage (100)
   --profile DIR     metering leaves its CPU profiles there; it is slower then
   --seed N          order of the rounds; printed by every run (random)
 
 Options of scaling
-  --records N       records of the backlog (60000)
+  --records N       records of the backlog (300000)
   --rounds N        measured rounds, each with every number of processes (7)
   --seed N          order of the runs; printed by every run (random)
 
@@ -144,7 +144,7 @@ export function readOptions(args: string[]): BenchOptions {
     traffic: choice('traffic', TRAFFIC),
     profileDir: typeof profile === 'string' ? resolve(profile) : null,
     only: choice('only', PIPELINE_PARTS),
-    records: number('records', 60_000, 1_200, 10_000_000),
+    records: number('records', 300_000, 1_200, 10_000_000),
     outageSeconds: number('outage', 60, 5, 3_600),
     rate: number('rate', 100, 1, 1_000),
     isJson: values['json'] === true,
