@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { expect, test } from '@jest/globals';
 
-import { ClickHouseSession } from './clickhouse-session.js';
+import { ClickHouseSession, type SessionConnector } from './clickhouse-session.js';
 import { settingsFor } from './clickhouse-settings.js';
 
 /** A client that records what it was asked and answers when told. */
@@ -24,7 +24,9 @@ class ClientOfTest {
   }
 }
 
-function sessionOf(client: ClientOfTest, connector: { serial: boolean; settingsStay: boolean }) {
+type Connector = Pick<SessionConnector, 'serial' | 'settingsStay' | 'clock'>;
+
+function sessionOf(client: ClientOfTest, connector: Connector) {
   return new ClickHouseSession({
     connect: async () => client as unknown as ClickHouseClient,
     settings: settingsFor('write'),
@@ -146,4 +148,19 @@ test('an insert without a token or with too many rows is refused', async () => {
   ]) {
     await expect(session.insert(faulty)).rejects.toMatchObject({ code: 'internal.assertion' });
   }
+});
+
+test('an insert whose turn comes minutes late, as after a freeze, is not sent', async () => {
+  const client = new ClientOfTest();
+  let nowMs = 0;
+  const session = sessionOf(client, { ...server, clock: { monotonicMs: () => nowMs } });
+  const before = session.run({ name: 'a', sql: 'A' });
+  const insert = session.insert({ name: 'i', table: 't', token: 'x', rows: [{ a: 1 }] });
+  await turn();
+  nowMs = 120_001;
+  client.answers[0]!();
+  await before;
+  await expect(insert).rejects.toMatchObject({ code: 'clickhouse.busy', retryable: true });
+  await session.insert({ name: 'i', table: 't', token: 'x', rows: [{ a: 1 }] });
+  expect(client.asked.map((one) => one.query)).toEqual(['A', 't']);
 });

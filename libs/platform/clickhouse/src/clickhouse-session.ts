@@ -1,12 +1,18 @@
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 
-import { AppError, assert } from '#libs/kernel';
+import { AppError, assert, SystemClock, type Clock } from '#libs/kernel';
 
 import { MAX_INSERT_ROWS } from './clickhouse-settings.js';
 import { engineError } from './clickhouse.error.js';
 
 /** Most calls that wait for their turn in one session; the next one is refused. */
 const MAX_WAITING_CALLS = 1000;
+/**
+ * Longest an insert may wait for its turn, milliseconds. A process that was frozen for longer may have
+ * been replaced, and by the number of inserts since then the engine may have forgotten the token: sent
+ * now, rows that its successor has stored would be stored twice.
+ */
+const MAX_INSERT_WAIT_MS = 120_000;
 
 /** A statement with a name for operators. Values reach it only as `{name:Type}` parameters. */
 export interface ClickHouseOperation {
@@ -42,6 +48,8 @@ export interface SessionConnector {
    * sent by a call of their own just before it.
    */
   readonly settingsStay: boolean;
+  /** @default the machine's */
+  readonly clock?: Pick<Clock, 'monotonicMs'>;
 }
 
 /**
@@ -53,8 +61,11 @@ export class ClickHouseSession {
   private tail: Promise<unknown> = Promise.resolve();
   private waiting = 0;
   private closed = false;
+  private readonly clock: Pick<Clock, 'monotonicMs'>;
 
-  constructor(private readonly connector: SessionConnector) {}
+  constructor(private readonly connector: SessionConnector) {
+    this.clock = connector.clock ?? new SystemClock();
+  }
 
   /**
    * Runs a statement with a result. The result is held in memory: bound it with LIMIT.
@@ -88,7 +99,8 @@ export class ClickHouseSession {
   }
 
   /**
-   * Inserts rows as one block. After a rejection the rows may be there or not.
+   * Inserts rows as one block. After a rejection the rows may be there or not; an insert whose turn
+   * comes more than 2 min late is not sent.
    * @throws AppError `clickhouse.failed`, `clickhouse.busy`, `clickhouse.closed`
    */
   async insert(insert: ClickHouseInsert): Promise<void> {
@@ -99,7 +111,11 @@ export class ClickHouseSession {
       ...this.connector.settings,
       insert_deduplication_token: insert.token,
     };
+    const latestMs = this.clock.monotonicMs() + MAX_INSERT_WAIT_MS;
     await this.call(insert.name, async (client) => {
+      if (this.clock.monotonicMs() > latestMs) {
+        throw refusedCall('clickhouse.busy', `${insert.name} came too late`);
+      }
       const { settingsStay } = this.connector;
       if (settingsStay) await client.command({ query: 'SELECT 1', clickhouse_settings: settings });
       await client.insert({
