@@ -17,6 +17,8 @@ import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '
 import { IdempotentAnswers, KEY_ENTITIES, PostgresKeyStore } from '#libs/keys/adapters';
 import { KEY_DIRECTORY_METHODS, KEY_DIRECTORY_SERVICE } from '#libs/keys/core';
 import {
+  DEAD_LETTER_DESK_METHODS,
+  DeadLetterDesk,
   OutboxRelay,
   OutboxWriter,
   PartitionPositions,
@@ -53,6 +55,7 @@ import { ValidateKey } from './use-cases/validate-key.use-case.js';
 
 /** Names of the services auth asks and offers. */
 const PRICE_SERVICE = 'auth.prices';
+const DEAD_LETTER_SERVICE = 'auth.dead-letters';
 const ACTIVITY_SERVICE = 'reporting.activity';
 
 type Constructor<T> = abstract new (...args: never[]) => T;
@@ -253,6 +256,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     private readonly publishPrices: PublishPrices,
     private readonly createTeam: CreateTeam,
     private readonly relay: OutboxRelay,
+    private readonly control: ApplyControlBatch,
   ) {}
 
   static register(options: AuthOptions): DynamicModule {
@@ -295,6 +299,12 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     if (createDefaultTeam) await this.createTeam.ensureDefault();
     host.expose(rpcService(KEY_DIRECTORY_SERVICE, this.keyDirectory, KEY_DIRECTORY_METHODS));
     host.expose(rpcService(PRICE_SERVICE, this.priceDirectory, PRICE_DIRECTORY_METHODS));
+    const desk = new DeadLetterDesk({
+      service: 'auth',
+      database,
+      retry: (tx, letter) => this.control.retry(tx, letter),
+    });
+    host.expose(rpcService(DEAD_LETTER_SERVICE, desk, DEAD_LETTER_DESK_METHODS));
     runtime.health.register('auth.database', async () => void (await database.query('SELECT 1')));
   }
 

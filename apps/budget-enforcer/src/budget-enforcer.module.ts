@@ -4,7 +4,13 @@ import { BudgetOutbox, BudgetReconciler, PostgresBudgetAuthority } from '#libs/b
 import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, BudgetAuthority } from '#libs/budgets/core';
 import { LogRetentionWorker } from '#libs/event-log/adapters';
 import { TOPICS } from '#libs/events';
-import { OutboxRelay, OutboxWriter, PartitionPositions } from '#libs/platform/postgres';
+import {
+  DEAD_LETTER_DESK_METHODS,
+  DeadLetterDesk,
+  OutboxRelay,
+  OutboxWriter,
+  PartitionPositions,
+} from '#libs/platform/postgres';
 import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { RATED_REPLAY_METHODS, RATED_REPLAY_SERVICE, type RatedReplay } from '#libs/usage/core';
 
@@ -16,6 +22,7 @@ import { ApplyControlBatch } from './consumers/apply-control-batch.use-case.js';
 import { ApplyRatedBatch } from './consumers/apply-rated-batch.use-case.js';
 import { BudgetLogController } from './consumers/budget-log.controller.js';
 import type { ConsumptionParts } from './consumers/log-consumption.js';
+import { RetryDeadLetter } from './consumers/retry-dead-letter.use-case.js';
 import { EnforcementJobs } from './jobs/enforcement.jobs.js';
 import { RatedReplayWorker } from './jobs/rated-replay.worker.js';
 import { ReconcilerWorker } from './jobs/reconciler.worker.js';
@@ -27,7 +34,8 @@ const KEEP_RATED_SECONDS = 30 * 86_400;
 @Module({})
 export class BudgetEnforcerModule {
   /**
-   * The module on the engines it is given. It offers the RPC service `budget`, registers the
+   * The module on the engines it is given. It offers the RPC services `budget` and
+   * `budget.dead-letters`, registers the
    * readiness checks `budget.database` and `budget.settlement`, and works in the background from
    * bootstrap to shutdown.
    */
@@ -43,6 +51,7 @@ export class BudgetEnforcerModule {
     const outbox = new BudgetOutbox(writer, runtime.clock, runtime.random);
     const authority = new PostgresBudgetAuthority({ database, outbox, observer: metrics });
     host.expose(rpcService(BUDGET_SERVICE, authority, BUDGET_AUTHORITY_METHODS));
+    exposeDeadLetters(options, outbox);
     const reconciler = new BudgetReconciler(database, outbox);
     const enforcement = new EnforcementJobs(options.jobs, reconciler, metrics);
     const parts = { database, positions: new PartitionPositions(), metrics, alarms };
@@ -56,6 +65,16 @@ export class BudgetEnforcerModule {
       ],
     };
   }
+}
+
+function exposeDeadLetters({ database, host }: BudgetEnforcerOptions, outbox: BudgetOutbox): void {
+  const use = new RetryDeadLetter(outbox);
+  const desk = new DeadLetterDesk({
+    service: 'budget-enforcer',
+    database,
+    retry: (tx, letter) => use.execute(tx, letter),
+  });
+  host.expose(rpcService('budget.dead-letters', desk, DEAD_LETTER_DESK_METHODS));
 }
 
 function consumerProviders(

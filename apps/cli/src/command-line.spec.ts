@@ -149,18 +149,39 @@ describe('answers', () => {
 
   test('a dead letter is shown as text and as hex, and its text cannot steer the terminal', async () => {
     const answer = JSON.stringify({
-      id: 'request.completed/0/17',
+      id: 'metering/request.completed/0/17',
       hold: 'unknown',
       payload_text: '{\u001b[2J\ufffd',
       payload_hex: '7b1b5b324aff',
     });
-    const id = 'request.completed/0/17';
+    const id = 'metering/request.completed/0/17';
     const { out, asked } = await run(['dead-letters', 'show', id], answer);
     expect(asked[0]).toMatchObject({ path: `/api/dead-letters/${id}` });
     expect(out).toContain('{\\x1b[2J');
     expect(out).not.toContain('\u001b[2J');
     expect(out).toContain('7b1b5b324aff');
     expect(await run(['dead-letters', 'retry', '17'])).toMatchObject({ code: EXIT.usage });
+  });
+
+  test('a list of dead letters says whose are not in it', async () => {
+    const letter = { id: 'auth/control/0/5', service: 'auth', class: 'malformed', state: 'parked' };
+    const answer = { data: [letter], next_cursor: null, unreachable: ['budget-enforcer'] };
+    const { out, asked } = await run(
+      ['dead-letters', 'list', '--service', 'auth'],
+      JSON.stringify(answer),
+    );
+    expect(asked[0]).toMatchObject({ path: '/api/dead-letters', query: { service: 'auth' } });
+    expect(out).toContain('auth     auth/control/0/5');
+    expect(out).toContain('did not answer: budget-enforcer');
+  });
+
+  test('a retry that waits for its service says so', async () => {
+    const id = 'budget-enforcer/control/0/5';
+    const { out } = await run(
+      ['dead-letters', 'retry', id],
+      JSON.stringify({ id, state: 'accepted' }),
+    );
+    expect(out).toContain(`tollgate dead-letters show ${id}`);
   });
 
   test('a model without a price is a refusal', async () => {

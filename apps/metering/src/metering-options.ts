@@ -8,14 +8,14 @@ import type { LedgerUpkeep, UsageStore } from '#libs/usage/core';
 /** What the metering service is built from; infrastructure is made outside and handed in. */
 export interface MeteringOptions {
   readonly runtime: Runtime;
-  /** Reaches `auth.prices`. */
+  /** Reaches `auth.prices`, `auth.dead-letters` and `budget.dead-letters`. */
   readonly rpc: RpcTransport;
   /** Where `metering.progress` is offered. */
   readonly host: RpcHost;
   readonly eventLog: EventLog;
   /** Acts as role `tollgate_metering`. */
   readonly database: Database;
-  /** Where rebuilds and retries are put; absent: they are not run as jobs. Closed by its opener. */
+  /** Where checks and retries are put; absent: they are not run as jobs. Closed by its opener. */
   readonly jobs?: Jobs;
   /** The ledger; brought to its schema when the module starts. Closed by whoever opened it. */
   readonly usageStore: UsageStore;

@@ -27,6 +27,12 @@ export class MeteringConfig extends ServiceConfig {
   })
   authUrl!: string;
 
+  @EnvUrl('BUDGET_URL', ['http', 'https'], {
+    describe: 'where the budget enforcer answers; only its dead letters are asked for',
+    fallback: 'http://127.0.0.1:8083',
+  })
+  budgetUrl!: string;
+
   @EnvText('ADMIN_API_KEY', {
     describe: 'the operator secret of /api/dead-letters; unset, the operator is shut out',
     fallback: null,

@@ -2,7 +2,7 @@ import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 
 import { LogRetentionWorker } from '#libs/event-log/adapters';
 import { TOPICS } from '#libs/events';
-import { OutboxRelay } from '#libs/platform/postgres';
+import { DeadLetterDesk, OutboxRelay, type OutboxWriter } from '#libs/platform/postgres';
 import { rpcClient, rpcService } from '#libs/platform/rpc';
 import { PRICE_DIRECTORY_METHODS, type PriceDirectory } from '#libs/pricing/core';
 import {
@@ -12,7 +12,9 @@ import {
 } from '#libs/usage/core';
 
 import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
-import { DeadLettersController, LETTER_DATABASE } from './dead-letters/dead-letters.controller.js';
+import { DeadLetterDesks } from './dead-letters/dead-letter-desks.js';
+import { DeadLetterRetries } from './dead-letters/dead-letter-retries.js';
+import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
 import { OPERATOR_SECRET } from './dead-letters/operator.guard.js';
 import { RetryDeadLetter } from './dead-letters/retry-dead-letter.use-case.js';
 import { MeteringLifecycle } from './metering-lifecycle.js';
@@ -110,16 +112,17 @@ function providersOf(options: MeteringOptions): Provider[] {
     logger,
   });
   exposePorts(options, sink);
-  const retry = new RetryDeadLetter({ database, outbox, streams, clock, logger, logPartitions });
+  const desks = desksOf(options, sink, outbox);
+  const retries = new DeadLetterRetries({ desks, jobs: options.jobs, logger });
   runtime.health.register('metering', async () => {
     await health.check();
     await usageStore.ping();
   });
   return [
     { provide: USAGE_HANDLER, useValue: handle },
-    { provide: LETTER_DATABASE, useValue: database },
+    { provide: DeadLetterDesks, useValue: desks },
+    { provide: DeadLetterRetries, useValue: retries },
     { provide: OPERATOR_SECRET, useValue: options.adminApiKey ?? null },
-    { provide: RetryDeadLetter, useValue: retry },
     ...(rebuilds === null ? [] : [{ provide: StartRebuild, useValue: rebuilds.start }]),
     { provide: MeteringOwner, useValue: owner },
     {
@@ -132,10 +135,25 @@ function providersOf(options: MeteringOptions): Provider[] {
           logRetention,
           owner,
           gaps,
-          ledgerWorkers,
+          ledgerWorkers: new LedgerWorkers([ledgerWorkers, retries]),
         }),
     },
   ];
+}
+
+/** The dead letters of all services, for the operator. */
+function desksOf(options: MeteringOptions, sink: BatchSink, outbox: OutboxWriter): DeadLetterDesks {
+  const { runtime, database, rpc } = options;
+  const { clock, logger, partitions: logPartitions } = runtime;
+  const { streams } = sink;
+  const use = new RetryDeadLetter({ outbox, streams, clock, logger, logPartitions });
+  const own = new DeadLetterDesk({
+    service: 'metering',
+    database,
+    retry: (tx, letter) => use.execute(tx, letter),
+    holdOf: ({ topic }) => (topic === TOPICS.requestCompleted ? 'unknown' : 'none'),
+  });
+  return new DeadLetterDesks(own, rpc, logger);
 }
 
 /** Metering: carries usage from the event log to the ledger, exactly once, and tells the budgets. */

@@ -42,7 +42,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
   });
   const engine = new ClickHouseEngine({ target: { kind: 'server', url: config.clickhouseUrl } });
   const rpc = new HttpRpcTransport({
-    baseUrls: { auth: config.authUrl },
+    baseUrls: { auth: config.authUrl, budget: config.budgetUrl },
     secret: serviceSecret,
     timeoutMs: RPC_TIMEOUT_MS,
   });

@@ -10,6 +10,7 @@ import {
 } from '#libs/event-log/adapters';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
 import { TOPICS, type UsageRatedV1 } from '#libs/events';
+import type { Jobs } from '#libs/jobs/core';
 import { parseUsd, type PicoUsd } from '#libs/kernel';
 import type { ClickHouseEngine } from '#libs/platform/clickhouse';
 import { createHttpApp } from '#libs/platform/http';
@@ -63,6 +64,8 @@ export interface MemberSettings {
   readonly adminApiKey?: string;
   /** With it the member rebuilds. */
   readonly ledgerUpkeep?: LedgerUpkeep;
+  /** Closed by the test. @default none */
+  readonly jobs?: Jobs;
   /** @default null: the log is in PostgreSQL */
   readonly kafkaBrokers?: readonly string[];
 }
@@ -80,7 +83,7 @@ export async function startMember(
   };
   const database = new Database({ url, schema: 'metering', applicationName: 'member' });
   const { clock, random } = runtime;
-  const { kafkaBrokers, adminApiKey, ledgerUpkeep, prices = new SamplePrices() } = settings;
+  const { kafkaBrokers, adminApiKey, jobs, ledgerUpkeep, prices = new SamplePrices() } = settings;
   const eventLog =
     kafkaBrokers === undefined
       ? new PostgresEventLog({ database, clock, random, heartbeatMs: 100 })
@@ -96,6 +99,7 @@ export async function startMember(
     usageStore,
     lingerMs: 5,
     ...(adminApiKey !== undefined && { adminApiKey }),
+    ...(jobs !== undefined && { jobs }),
     ...(ledgerUpkeep !== undefined && { ledgerUpkeep }),
   };
   const app = await createHttpApp(MeteringModule.register(options), runtime, {

@@ -3,8 +3,10 @@ import type { LogBatch, LogRecord } from '#libs/event-log/core';
 import { AppError, failpoint } from '#libs/kernel';
 import {
   keepDeadLetters,
+  refuseRetry,
   type Database,
   type PartitionPositions,
+  type StoredDeadLetter,
   type Transaction,
 } from '#libs/platform/postgres';
 
@@ -30,6 +32,19 @@ export class ApplyControlBatch {
       if (next > stored) await this.positions.advance(tx, topic, partition, epoch, next);
     });
     batch.resolve(next);
+  }
+
+  /**
+   * Applies a parked record that can be read by now; what is older than what is known changes nothing.
+   * @throws AppError `dead_letter.unreadable`
+   */
+  async retry(tx: Transaction, { headers, value }: StoredDeadLetter): Promise<void> {
+    const reading = readBudgetNotice(headers['ce_type'] ?? '', value);
+    if (reading.kind === 'notice') await this.states.apply(tx, reading.notice);
+    if (reading.kind === 'newer') throw refuseRetry('unreadable', 'it needs a newer release');
+    if (reading.kind === 'poison') {
+      throw refuseRetry('unreadable', `it still cannot be read: ${reading.reason}`);
+    }
   }
 
   private async apply(tx: Transaction, record: LogRecord): Promise<void> {

@@ -3,6 +3,7 @@ import { usageFailure } from '../failure.js';
 import { column, numeric, renderCard, renderTable, rowOf, rowsOf, show as text } from '../table.js';
 
 const COLUMNS = [
+  column('service'),
   column('id'),
   column('class'),
   column('state'),
@@ -12,21 +13,24 @@ const COLUMNS = [
   column('error'),
 ];
 
-/** The path of a letter. @throws Failure 2 when the id is not `<topic>/<partition>/<offset>` */
+/** The path of a letter. @throws Failure 2 when the id is not one of `dead-letters list` */
 function pathOf({ positionals }: CommandInput): string {
   const parts = (positionals['id'] ?? '').split('/');
-  const [topic = '', partition = '', offset = ''] = parts;
-  if (parts.length !== 3 || !/^\d+$/.test(partition) || !/^\d+$/.test(offset)) {
-    throw usageFailure('an id is <topic>/<partition>/<offset>, as "dead-letters list" shows it');
+  const [service = '', topic = '', partition = '', offset = ''] = parts;
+  if (parts.length !== 4 || !/^\d+$/.test(partition) || !/^\d+$/.test(offset)) {
+    throw usageFailure(
+      'an id is <service>/<topic>/<partition>/<offset>, as "dead-letters list" shows it',
+    );
   }
-  return path`/api/dead-letters/${topic}/${partition}/${offset}`;
+  return path`/api/dead-letters/${service}/${topic}/${partition}/${offset}`;
 }
 
 const list: Command = {
   name: 'dead-letters list',
-  summary: 'List records that could never be read',
+  summary: 'List the records that services could never read',
   positionals: [],
   options: {
+    service: option('SERVICE', 'auth, budget-enforcer or metering; all when left out'),
     state: option('STATE', 'parked, retried or discarded; all when left out'),
     topic: option('TOPIC', 'only this topic'),
     limit: option('N', 'most letters shown, 100 when left out, at most 1000'),
@@ -37,6 +41,7 @@ const list: Command = {
     method: 'GET',
     path: '/api/dead-letters',
     query: {
+      service: values['service'],
       state: values['state'],
       topic: values['topic'],
       limit: values['limit'],
@@ -44,9 +49,12 @@ const list: Command = {
     },
   }),
   render: (answer) => {
-    const { data, next_cursor: next } = rowOf(answer);
+    const { data, next_cursor: next, unreachable } = rowOf(answer);
     const table = renderTable(rowsOf(data), COLUMNS, 'There is no dead letter.');
-    return typeof next === 'string' ? `${table}More: --cursor ${next}\n` : table;
+    const more = typeof next === 'string' ? `More: --cursor ${next}\n` : '';
+    const isWhole = !Array.isArray(unreachable) || unreachable.length === 0;
+    const rest = isWhole ? '' : `Not shown, because they did not answer: ${text(unreachable)}\n`;
+    return table + more + rest;
   },
 };
 
@@ -55,7 +63,7 @@ const show: Command = {
   summary: 'Show one record that could never be read, as text and as hex digits',
   positionals: ['id'],
   options: {},
-  example: 'tollgate dead-letters show request.completed/0/17',
+  example: 'tollgate dead-letters show metering/request.completed/0/17',
   request: (input) => ({ method: 'GET', path: pathOf(input) }),
   render: (answer) => {
     const { payload_text: plain, payload_hex: hex, ...rest } = rowOf(answer);
@@ -65,12 +73,17 @@ const show: Command = {
 
 const retry: Command = {
   name: 'dead-letters retry',
-  summary: 'Read a record with the code of today and book it',
+  summary: 'Read a record with the code of today and do what it asks for',
   positionals: ['id'],
   options: {},
-  example: 'tollgate dead-letters retry request.completed/0/17',
+  example: 'tollgate dead-letters retry metering/request.completed/0/17',
   request: (input) => ({ method: 'POST', path: `${pathOf(input)}/retry` }),
-  render: (answer) => renderCard(rowOf(answer)),
+  render: (answer) => {
+    const letter = rowOf(answer);
+    if (letter['state'] !== 'accepted') return renderCard(letter);
+    const id = text(letter['id']);
+    return `Its service is away; it is tried again by itself.\nLook later: tollgate dead-letters show ${id}\n`;
+  },
 };
 
 /** Nothing a record holds may steer the terminal it is shown in. */

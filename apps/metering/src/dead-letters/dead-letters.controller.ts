@@ -2,156 +2,126 @@ import {
   Controller,
   Get,
   HttpCode,
-  Inject,
   Param,
   Post,
   Query,
+  Res,
   UseFilters,
   UseGuards,
 } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
 
-import { TOPICS } from '#libs/events';
-import { toRfc3339 } from '#libs/kernel';
 import { invalidInput, ProblemErrorFilter, type FieldFault } from '#libs/platform/http';
 import {
-  Database,
-  listDeadLetters,
-  readDeadLetter,
-  type DeadLetterPlace,
-  type DeadLetterQuestion,
+  isDeadLetterPlace,
+  unknownDeadLetter,
+  type DeadLetterDetail,
   type DeadLetterState,
-  type ListedDeadLetter,
+  type DeadLetterView,
 } from '#libs/platform/postgres';
 
+import {
+  DeadLetterDesks,
+  LETTER_SERVICES,
+  type DeadLetterAddress,
+  type DeadLetterSearch,
+} from './dead-letter-desks.js';
+import { DeadLetterRetries } from './dead-letter-retries.js';
 import { OperatorGuard } from './operator.guard.js';
-import { idOf, RetryDeadLetter, unknownLetter } from './retry-dead-letter.use-case.js';
-
-/** The database of the letters, as a provider. */
-export const LETTER_DATABASE = Symbol('LETTER_DATABASE');
 
 const STATES: readonly DeadLetterState[] = ['parked', 'retried', 'discarded'];
 const DEFAULT_PAGE_ROWS = 100;
 const MAX_PAGE_ROWS = 1_000;
+const ACCEPTED = 202;
+const LETTER = '/:service/:topic/:partition/:offset';
 
 type RawQuery = Readonly<Record<string, unknown>>;
 
-/** A letter of a list. */
-export interface DeadLetterOnWire {
-  /** `<topic>/<partition>/<offset>`, which is also its path. */
-  readonly id: string;
-  readonly service: 'metering';
+/** The parts of a path that names a letter. */
+interface LetterParams {
+  readonly service: string;
   readonly topic: string;
-  readonly partition: number;
+  readonly partition: string;
   readonly offset: string;
-  readonly class: string;
-  readonly error: string;
-  readonly state: DeadLetterState;
-  /**
-   * `booked`: a row at the hold stands in the ledger; `unknown`: the record does not say what was
-   * held, and the hold stays open; `none`: refusals hold nothing.
-   */
-  readonly hold: 'booked' | 'unknown' | 'none';
-  readonly bytes: number;
-  readonly parked_at: string;
 }
 
-/** One letter with its record: the value as text and as hex digits. */
-export interface DeadLetterDetailOnWire extends DeadLetterOnWire {
-  readonly key: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly payload_text: string;
-  readonly payload_hex: string;
+/** A page of letters. */
+export interface DeadLetterListOnWire {
+  readonly data: readonly DeadLetterView[];
+  readonly has_more: boolean;
+  readonly next_cursor: string | null;
+  /** Services that did not answer: their letters are not shown. */
+  readonly unreachable: readonly string[];
 }
 
-/** `/api/dead-letters`: records that metering could never read, for the operator. */
+/** `/api/dead-letters`: records that services could never read, for the operator. */
 @Controller('/api/dead-letters')
 @UseFilters(ProblemErrorFilter)
 @UseGuards(OperatorGuard)
 export class DeadLettersController {
   constructor(
-    @Inject(LETTER_DATABASE) private readonly database: Database,
-    private readonly retryLetter: RetryDeadLetter,
+    private readonly desks: DeadLetterDesks,
+    private readonly retries: DeadLetterRetries,
   ) {}
 
-  /** Letters by topic, partition and offset, page by page. */
+  /** Letters by service, topic, partition and offset, page by page. */
   @Get()
-  async list(@Query() query: RawQuery): Promise<object> {
-    const asked = readQuestion(query);
-    const found = await listDeadLetters(this.database, { ...asked, limit: asked.limit + 1 });
-    const shown = found.slice(0, asked.limit);
-    const last = shown.at(-1);
-    const hasMore = found.length > asked.limit && last !== undefined;
-    return {
-      data: shown.map(toWire),
-      has_more: hasMore,
-      next_cursor: hasMore ? idOf(last) : null,
-    };
+  async list(@Query() query: RawQuery): Promise<DeadLetterListOnWire> {
+    const asked = readSearch(query);
+    const { letters, unreachable } = await this.desks.list({ ...asked, limit: asked.limit + 1 });
+    const data = letters.slice(0, asked.limit);
+    const last = data.at(-1);
+    const hasMore = letters.length > asked.limit && last !== undefined;
+    return { data, has_more: hasMore, next_cursor: hasMore ? last.id : null, unreachable };
   }
 
-  @Get('/:topic/:partition/:offset')
-  async show(
-    @Param('topic') topic: string,
-    @Param('partition') partition: string,
-    @Param('offset') offset: string,
-  ): Promise<DeadLetterDetailOnWire> {
-    const place = parsePlace([topic, partition, offset]);
-    const letter = place === null ? null : await readDeadLetter(this.database, place);
-    if (letter === null) throw unknownLetter();
-    return {
-      ...toWire(letter),
-      key: letter.key.toString(),
-      headers: letter.headers,
-      payload_text: letter.value.toString(),
-      payload_hex: letter.value.toString('hex'),
-    };
+  @Get(LETTER)
+  async show(@Param() params: LetterParams): Promise<DeadLetterDetail> {
+    const { service, place } = addressOf(params);
+    return this.desks.of(service).show(place);
   }
 
-  /** Reads the record with the code of today and appends it again; a repeat changes nothing. */
-  @Post('/:topic/:partition/:offset/retry')
+  /**
+   * Has the record dealt with by the code of today; a repeat changes nothing. 202 when its service is
+   * away: it is tried again by itself, and `show` says what became of it.
+   */
+  @Post(`${LETTER}/retry`)
   @HttpCode(200)
   async retry(
-    @Param('topic') topic: string,
-    @Param('partition') partition: string,
-    @Param('offset') offset: string,
-  ): Promise<DeadLetterOnWire> {
-    const place = parsePlace([topic, partition, offset]);
-    if (place === null) throw unknownLetter();
-    return toWire(await this.retryLetter.execute(place));
+    @Param() params: LetterParams,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<DeadLetterView | { readonly id: string; readonly state: 'accepted' }> {
+    const address = addressOf(params);
+    const letter = await this.retries.retry(address);
+    if (letter !== null) return letter;
+    void reply.code(ACCEPTED);
+    return { id: `${address.service}/${address.place}`, state: 'accepted' };
   }
 }
 
-function toWire(letter: ListedDeadLetter): DeadLetterOnWire {
-  return {
-    id: idOf(letter),
-    service: 'metering',
-    topic: letter.topic,
-    partition: letter.partition,
-    offset: letter.offset.toString(),
-    class: letter.faultClass,
-    error: letter.error,
-    state: letter.state,
-    hold: letter.booked ? 'booked' : letter.topic === TOPICS.requestCompleted ? 'unknown' : 'none',
-    bytes: letter.bytes,
-    parked_at: toRfc3339(letter.parkedAtMs),
-  };
+/** @throws AppError `dead_letter.unknown` */
+function addressOf({ service, topic, partition, offset }: LetterParams): DeadLetterAddress {
+  const address = parseAddress(`${service}/${topic}/${partition}/${offset}`);
+  if (address === null) throw unknownDeadLetter();
+  return address;
 }
 
-function parsePlace([topic, partition, offset]: readonly string[]): DeadLetterPlace | null {
-  if (topic === undefined || !/^[a-z][a-z0-9._-]{0,254}$/.test(topic)) return null;
-  if (partition === undefined || !/^\d{1,5}$/.test(partition)) return null;
-  if (offset === undefined || !/^\d{1,18}$/.test(offset)) return null;
-  return { topic, partition: Number(partition), offset: BigInt(offset) };
+function parseAddress(id: string): DeadLetterAddress | null {
+  const end = id.indexOf('/');
+  const address = { service: id.slice(0, end), place: id.slice(end + 1) };
+  const isKnown = LETTER_SERVICES.includes(address.service) && isDeadLetterPlace(address.place);
+  return isKnown ? address : null;
 }
 
 /** @throws AppError `input.invalid` naming every faulty or unknown member */
-function readQuestion(query: RawQuery): DeadLetterQuestion {
+function readSearch(query: RawQuery): DeadLetterSearch {
   const faults: FieldFault[] = [];
   const refuse = (name: string, message: string, type = 'value_error'): null => {
     faults.push({ in: 'query', path: [name], message, type });
     return null;
   };
   for (const name of Object.keys(query)) {
-    if (!['state', 'topic', 'cursor', 'limit'].includes(name)) {
+    if (!['service', 'state', 'topic', 'cursor', 'limit'].includes(name)) {
       refuse(name, 'this member is not known', 'extra_forbidden');
     }
   }
@@ -160,20 +130,25 @@ function readQuestion(query: RawQuery): DeadLetterQuestion {
     if (value === undefined || value === '') return null;
     return typeof value === 'string' ? value : refuse(name, 'must stand once');
   };
-  const state = text('state');
+  const oneOf = (name: string, values: readonly string[]): string | null => {
+    const value = text(name);
+    if (value === null || values.includes(value)) return value;
+    return refuse(name, `must be one of ${values.join(', ')}`);
+  };
+  const service = oneOf('service', LETTER_SERVICES);
+  const state = oneOf('state', STATES) as DeadLetterState | null;
   const cursor = text('cursor');
-  const limit = text('limit');
-  const after = cursor === null ? null : parsePlace(cursor.split('/'));
+  const after = cursor === null ? null : parseAddress(cursor);
   if (cursor !== null && after === null) refuse('cursor', 'must be a next_cursor of this list');
-  const isState = STATES.includes(state as DeadLetterState);
-  if (state !== null && !isState) refuse('state', `must be one of ${STATES.join(', ')}`);
+  const limit = text('limit');
   const isLimit =
     limit === null || (/^[1-9]\d{0,3}$/.test(limit) && Number(limit) <= MAX_PAGE_ROWS);
   if (!isLimit) refuse('limit', `must be a whole number from 1 to ${MAX_PAGE_ROWS}`);
   const topic = text('topic');
   if (faults.length > 0) throw invalidInput(faults);
   return {
-    state: state as DeadLetterState | null,
+    service,
+    state,
     topic,
     after,
     limit: limit === null ? DEFAULT_PAGE_ROWS : Number(limit),

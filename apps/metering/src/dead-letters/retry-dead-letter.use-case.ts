@@ -1,11 +1,9 @@
 import { laneOf, laneTarget, partitionOfKey, TOPICS } from '#libs/events';
 import type { LogRecord } from '#libs/event-log/core';
-import { AppError, type Clock, type KeyId } from '#libs/kernel';
+import type { Clock, KeyId } from '#libs/kernel';
 import {
-  markDeadLetterRetried,
-  readDeadLetter,
-  type Database,
-  type DeadLetterPlace,
+  placeText,
+  refuseRetry,
   type OutboxRecord,
   type OutboxWriter,
   type StoredDeadLetter,
@@ -20,7 +18,6 @@ import type { StreamStore } from '../sink/stream-store.js';
 
 /** What a retry works with. */
 export interface RetryDeadLetterParts {
-  readonly database: Database;
   readonly outbox: OutboxWriter;
   readonly streams: StreamStore;
   readonly clock: Clock;
@@ -33,35 +30,27 @@ export interface RetryDeadLetterParts {
 const PLACE_HEADERS = /^(?:ce_emitterid|ce_lane|ce_sequence|outbox_.*)$/;
 
 /**
- * Reads a parked record with the code of today. When it can be read now, and nothing is booked in its
- * place, it is appended to the log again: in its own place when it had strayed, else as a record of metering's own
- * stream; that and the state of
- * the letter are one transaction. A letter that was retried before is left as it is.
+ * Reads a parked record with the code of today. When it can be read now, it is appended to the log
+ * again: in its own place when it had strayed, else as a record of metering's own stream.
  */
 export class RetryDeadLetter {
   constructor(private readonly parts: RetryDeadLetterParts) {}
 
   /**
-   * @throws AppError `dead_letter.unknown` (not_found); `dead_letter.booked`, `dead_letter.unreadable`,
-   *   `dead_letter.repeat`, `dead_letter.discarded` (conflict)
+   * @param letter parked, locked, and without a row in the ledger
+   * @throws AppError `dead_letter.unreadable`, `dead_letter.repeat` (conflict)
    */
-  async execute(place: DeadLetterPlace): Promise<StoredDeadLetter> {
-    const { database, outbox, logger } = this.parts;
-    return database.transaction(async (tx) => {
-      const letter = await readDeadLetter(tx, place);
-      if (letter === null) throw unknownLetter();
-      if (letter.state === 'retried') return letter;
-      if (letter.state === 'discarded') throw conflict('discarded', 'the letter was discarded');
-      if (letter.booked) throw conflict('booked', BOOKED);
-      const named = letter.faultClass === 'no_stream' ? namedStreamOf(letter.headers) : null;
-      if (await this.isRepeat(tx, named)) throw conflict('repeat', REPEAT);
-      const record = this.readable(letter, named);
-      await outbox.write(tx, [record]);
-      await markDeadLetterRetried(tx, place);
-      const { topic, partition } = record;
-      logger.info({ letter: idOf(place), topic, partition }, 'a parked record was appended again');
-      return { ...letter, state: 'retried' };
-    });
+  async execute(tx: Transaction, letter: StoredDeadLetter): Promise<void> {
+    const { outbox, logger } = this.parts;
+    const named = letter.faultClass === 'no_stream' ? namedStreamOf(letter.headers) : null;
+    if (await this.isRepeat(tx, named)) throw refuseRetry('repeat', REPEAT);
+    const record = this.readable(letter, named);
+    await outbox.write(tx, [record]);
+    const { topic, partition } = record;
+    logger.info(
+      { letter: placeText(letter), topic, partition },
+      'a parked record is appended again',
+    );
   }
 
   /** The record as it is appended again. @throws AppError `dead_letter.unreadable` */
@@ -74,18 +63,18 @@ export class RetryDeadLetter {
     );
     const record: LogRecord = { ...letter, key, headers, appendedAtMs: clock.nowMs() };
     if (topic !== TOPICS.requestCompleted && topic !== TOPICS.requestRejected) {
-      throw conflict('unreadable', `topic ${topic} is not one of metering`);
+      throw refuseRetry('unreadable', `topic ${topic} is not one of metering`);
     }
-    if (isNewerMajor(record)) throw conflict('unreadable', 'it needs a newer release');
+    if (isNewerMajor(record)) throw refuseRetry('unreadable', 'it needs a newer release');
     // Any place will do: what the record says decides, not where it stands.
     const lane = laneOf(topic, letter.partition, logPartitions);
     const stream = { emitterId: outboxEmitterId('metering'), lane, sequence: 1n };
     const item = classify(record, stream, logPartitions);
     if (item.kind !== 'completed' && item.kind !== 'rejected') {
       const why = item.kind === 'dead' ? item.error : 'only its emitter can say that';
-      throw conflict('unreadable', `it still cannot be read: ${why}`);
+      throw refuseRetry('unreadable', `it still cannot be read: ${why}`);
     }
-    const told = { key, value, headers: { ...headers, retried_from: idOf(letter) } };
+    const told = { key, value, headers: { ...headers, retried_from: placeText(letter) } };
     if (named !== null) return { ...told, ...this.own(letter, named) };
     const { keyId } = item.kind === 'completed' ? item.attempt : item.refusal;
     return { ...told, topic, partition: partitionOfKey(keyId as KeyId, logPartitions) };
@@ -102,7 +91,7 @@ export class RetryDeadLetter {
     const { logPartitions } = this.parts;
     const target = laneTarget(lane, logPartitions);
     if (target.topic !== topic || target.partition >= logPartitions) {
-      throw conflict('unreadable', `lane ${lane} is not one of ${topic}`);
+      throw refuseRetry('unreadable', `lane ${lane} is not one of ${topic}`);
     }
     return { ...target, headers };
   }
@@ -118,27 +107,4 @@ export class RetryDeadLetter {
   }
 }
 
-const BOOKED =
-  'a row at its hold stands in the ledger for it; that row can only be put right by an adjustment';
 const REPEAT = 'its emitter sent it in its own lane too, and it is in the ledger';
-
-/** How people name a letter: `<topic>/<partition>/<offset>`. */
-export function idOf({ topic, partition, offset }: DeadLetterPlace): string {
-  return `${topic}/${partition}/${offset}`;
-}
-
-/** No such letter. */
-export function unknownLetter(): AppError {
-  return new AppError({
-    code: 'dead_letter.unknown',
-    kind: 'not_found',
-    publicMessage: 'there is no such dead letter',
-  });
-}
-
-function conflict(
-  word: 'booked' | 'unreadable' | 'repeat' | 'discarded',
-  publicMessage: string,
-): AppError {
-  return new AppError({ code: `dead_letter.${word}`, kind: 'conflict', publicMessage });
-}

@@ -1,4 +1,5 @@
 export * from './database.js';
+export * from './dead-letter-desk.js';
 export * from './dead-letters.js';
 export * from './embedded/data-directory-lock.js';
 export * from './embedded/embedded-postgres.js';

@@ -136,7 +136,7 @@ export class ServiceFactory {
           SPOOL_DIR: join(directory, `spool-${instance}`),
         };
       case 'metering':
-        return { ...database, ...ledger, ...authUrl, METERING_LINGER_MS: '50' };
+        return { ...database, ...ledger, ...authUrl, ...budgetUrl, METERING_LINGER_MS: '50' };
       case 'budget-enforcer':
         return { ...database, METERING_URL: this.ports.urlOf('metering') };
       case 'reporting':
