@@ -26,6 +26,7 @@ import { LedgerJobs } from './sealing/ledger-jobs.js';
 import { LedgerWorkers, type Worker } from './sealing/ledger-workers.js';
 import { OrphanSweep } from './sealing/orphan-sweep.js';
 import { RollupCheck } from './sealing/rollup-check.js';
+import { RollupMerging } from './sealing/rollup-merging.js';
 import { SealMetrics } from './sealing/seal-metrics.js';
 import { SealWorker } from './sealing/seal.worker.js';
 import type { BatchSink } from './sink/batch-sink.js';
@@ -54,8 +55,9 @@ function ledgerWorkersOf(
   ];
   if (upkeep !== undefined && jobs !== undefined) {
     const check = new RollupCheck({ upkeep, clock, random, logger, metrics });
+    const merging = new RollupMerging({ upkeep, clock, random, logger, metrics });
     const sweep = new OrphanSweep({ database, upkeep, usageStore, clock, logger, metrics });
-    workers.push(new LedgerJobs({ jobs, check, sweep, queue, database }));
+    workers.push(new LedgerJobs({ jobs, check, merging, sweep, queue, database }));
   }
   if (rebuilds !== null) workers.push(rebuilds.worker);
   return new LedgerWorkers(workers);

@@ -24,6 +24,7 @@ import type { UsageSums } from '#libs/usage/core';
 import type { RebuildOnWire } from '../src/rebuild/rebuilds.controller.js';
 import { OrphanSweep } from '../src/sealing/orphan-sweep.js';
 import { RollupCheck } from '../src/sealing/rollup-check.js';
+import { RollupMerging } from '../src/sealing/rollup-merging.js';
 import { SealMetrics } from '../src/sealing/seal-metrics.js';
 import {
   FaultyStore,
@@ -262,7 +263,7 @@ test('ledger rows older than the log are refused, and what is asked wrongly is n
   expect((await call(at, 'GET', '/api/rebuilds/no-id')).status).toBe(404);
 });
 
-test('the hourly check puts a closed hour right, and the sweep removes what nobody committed', async () => {
+test('the hourly job puts closed hours right and merges them, and the sweep removes what nobody committed', async () => {
   const at = await member();
   await given(at, 3);
   const runtime = createRuntime({
@@ -278,6 +279,15 @@ test('the hourly check puts a closed hour right, and the sweep removes what nobo
   const { signal } = new AbortController();
   expect(await check.run(signal)).toBeGreaterThan(0);
   expect(await check.run(signal)).toBe(0);
+  expect(await figures()).toMatchObject({ requests: 3, chargePicoUsd: 3n * CHARGE });
+
+  const merging = new RollupMerging({ upkeep, clock: later, random, logger, metrics });
+  expect(await merging.run(signal)).toBe(3);
+  expect(await merging.run(signal)).toBe(0);
+  await session.run({ name: 'test.damage', sql: 'TRUNCATE TABLE rollup_merged' });
+  expect(await figures()).toBeUndefined();
+  const withdrawn = await rebuild(at, { kind: 'rollups' });
+  expect(withdrawn.differences[0]?.subject).toMatch(/^merge /);
   expect(await figures()).toMatchObject({ requests: 3, chargePicoUsd: 3n * CHARGE });
 
   const orphan = createHash('sha256').update('orphan').digest('hex');

@@ -12,7 +12,7 @@ export interface RebuildFigures {
 
 /** An hour or a batch that is not what it was made from. */
 export interface RebuildDifference {
-  /** The hour (RFC 3339) or the batch id. */
+  /** The hour (RFC 3339), the batch id, or `merge <run>` for sums that differ from their cells. */
   readonly subject: string;
   /**
    * `repaired`: now it is; `reported`: left as it is, because nobody asked for repair; `unreadable`: its

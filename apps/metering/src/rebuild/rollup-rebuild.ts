@@ -7,6 +7,7 @@ import {
   type PlannedRebuild,
   type RebuildStep,
 } from './rebuild-plan.js';
+import type { RebuildDifference } from './rebuild-report.js';
 import type { Rebuild } from './rebuild-store.js';
 
 /** Hours of one step: their cells are computed and switched together. */
@@ -40,17 +41,26 @@ export class RollupRebuild extends RebuildWay {
     const endMs = Math.min(rebuild.toMs, startMs + STEP_HOURS * HOUR_MS);
     const label = `rebuild_${uuidHex(uuidV4(this.random))}`;
     const { isApplied } = rebuild;
+    const outcome: RebuildDifference['outcome'] = isApplied ? 'repaired' : 'reported';
     const compared = await this.upkeep.rebuildRollup({ startMs, endMs }, isApplied, label);
     return {
       next: endMs >= rebuild.toMs ? null : String(endMs),
       done: (endMs - startMs) / HOUR_MS,
       compared: compared.cells,
-      differences: compared.differences.map(({ hourMs, stored, computed }) => ({
-        subject: toRfc3339(hourMs),
-        outcome: isApplied ? 'repaired' : 'reported',
-        stored: { rows: stored.attempts, chargePicoUsd: stored.chargePicoUsd },
-        rebuilt: { rows: computed.attempts, chargePicoUsd: computed.chargePicoUsd },
-      })),
+      differences: [
+        ...compared.differences.map(({ hourMs, stored, computed }) => ({
+          subject: toRfc3339(hourMs),
+          outcome,
+          stored: { rows: stored.attempts, chargePicoUsd: stored.chargePicoUsd },
+          rebuilt: { rows: computed.attempts, chargePicoUsd: computed.chargePicoUsd },
+        })),
+        ...compared.staleMerges.map((run) => ({
+          subject: `merge ${run}`,
+          outcome,
+          stored: null,
+          rebuilt: null,
+        })),
+      ],
     };
   }
 }

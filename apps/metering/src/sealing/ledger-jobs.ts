@@ -3,12 +3,14 @@ import type { Database } from '#libs/platform/postgres';
 
 import type { OrphanSweep } from './orphan-sweep.js';
 import type { RollupCheck } from './rollup-check.js';
+import type { RollupMerging } from './rollup-merging.js';
 import type { SealQueue } from './seal-queue.js';
 
 /** What the jobs do. */
 export interface LedgerJobsParts {
   readonly jobs: Pick<Jobs, 'queue' | 'workers'>;
   readonly check: RollupCheck;
+  readonly merging: RollupMerging;
   readonly sweep: OrphanSweep;
   readonly queue: SealQueue;
   readonly database: Database;
@@ -25,15 +27,22 @@ const SLICE = 1_000;
 
 /**
  * The hourly looks at the ledger, once per hour in the whole deployment. No figure rests on them: they
- * find what should not be there.
+ * find what should not be there, and merge hours that have been checked.
  */
 export class LedgerJobs {
   constructor(private readonly parts: LedgerJobsParts) {}
 
   /** Runs the jobs in this process from now on. */
   start(): void {
-    const { jobs, check, sweep } = this.parts;
-    jobs.workers.process(CHECK_ROLLUPS, ({ signal }) => check.run(signal).then(ignore), LIMITS);
+    const { jobs, check, merging, sweep } = this.parts;
+    jobs.workers.process(
+      CHECK_ROLLUPS,
+      async ({ signal }) => {
+        await check.run(signal);
+        await merging.run(signal);
+      },
+      LIMITS,
+    );
     jobs.workers.process(
       SWEEP_LEDGER,
       async ({ signal }) => {
@@ -53,5 +62,3 @@ export class LedgerJobs {
     }
   }
 }
-
-function ignore(): void {}

@@ -46,11 +46,15 @@ export class RollupCheck {
     const { upkeep, random, logger, metrics } = this.parts;
     const label = `check_${uuidHex(uuidV4(random))}`;
     const compared = await upkeep.rebuildRollup({ startMs, endMs }, true, label);
-    const { differences, repeatedRows } = compared;
+    const { differences, repeatedRows, staleMerges } = compared;
     metrics.checkedThrough.set(endMs / 1000);
     if (repeatedRows > 0) {
       metrics.repeatedRows.inc(repeatedRows);
       logger.error({ repeatedRows, from: toRfc3339(startMs) }, 'the ledger holds an attempt twice');
+    }
+    if (staleMerges.length > 0) {
+      metrics.staleMerges.inc(staleMerges.length);
+      logger.error({ staleMerges }, 'merged sums differed from their cells and were withdrawn');
     }
     for (const { hourMs, cells, stored, computed } of differences) {
       metrics.rollupDifferences.inc();

@@ -11,6 +11,12 @@ export class SealMetrics {
   readonly unsealed: Gauge;
   /** Hours whose rollup differed from its rows and was put right; any is an alarm. */
   readonly rollupDifferences: Counter;
+  /** Batches whose cells were merged into sums of closed hours. */
+  readonly merged: Counter;
+  /** Batches that the last pass did not merge, because their cells are not what their seal says. */
+  readonly mergeRefused: Gauge;
+  /** Merged sums that were not those of their cells and were withdrawn; any is an alarm. */
+  readonly staleMerges: Counter;
   /** Rows beyond the first of an attempt; any is an alarm. */
   readonly repeatedRows: Counter;
   /** Until when rollups have been compared with their rows, seconds since 1970. */
@@ -41,6 +47,21 @@ export class SealMetrics {
     this.rollupDifferences = new Counter({
       name: 'metering_rollup_differences_total',
       help: 'Hours whose rollup differed from its rows and was put right.',
+      registers,
+    });
+    this.merged = new Counter({
+      name: 'metering_batches_merged_total',
+      help: 'Batches whose cells were merged into sums of closed hours.',
+      registers,
+    });
+    this.mergeRefused = new Gauge({
+      name: 'metering_merge_refused_batches',
+      help: 'Batches that the last pass did not merge: their cells are not what their seal says.',
+      registers,
+    });
+    this.staleMerges = new Counter({
+      name: 'metering_stale_merges_total',
+      help: 'Merged sums that were not those of their cells and were withdrawn.',
       registers,
     });
     this.repeatedRows = new Counter({

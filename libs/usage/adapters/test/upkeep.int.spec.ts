@@ -59,7 +59,13 @@ test('cells computed from rows in SQL are those that were written with the batch
     rows.map((row) => ({ ...row, costPicoUsd: picoUsd(7n) })),
   );
   const compared = await upkeep.rebuildRollup(range, true, 'equal');
-  expect(compared).toEqual({ batches: 2, cells: 6, repeatedRows: 3, differences: [] });
+  expect(compared).toEqual({
+    batches: 2,
+    cells: 6,
+    repeatedRows: 3,
+    differences: [],
+    staleMerges: [],
+  });
   expect(await upkeep.hours()).toEqual({
     firstHourMs: SAMPLE_TIME_MS,
     lastHourMs: SAMPLE_TIME_MS + HOUR_MS,

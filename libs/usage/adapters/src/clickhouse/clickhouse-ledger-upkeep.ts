@@ -5,10 +5,13 @@ import {
   type HourDifference,
   type HourRange,
   type LedgerTable,
+  type MergeOrder,
   type RollupComparison,
+  type RollupMerge,
   type UnsealedBatch,
 } from '#libs/usage/core';
 
+import { RollupMerges } from './rollup-merges.js';
 import {
   applySql,
   besideTables,
@@ -40,11 +43,13 @@ interface DifferenceRow {
 /** Upkeep of the ledger over a session of its own, so that no insert of a batch waits behind it. */
 export class ClickHouseLedgerUpkeep extends LedgerUpkeep {
   private readonly session: ClickHouseSession;
+  private readonly merges: RollupMerges;
 
   /** Connects on first use. */
   constructor(engine: ClickHouseEngine) {
     super();
     this.session = engine.session('write');
+    this.merges = new RollupMerges(this.session);
   }
 
   async rebuildRollup(
@@ -73,11 +78,15 @@ export class ClickHouseLedgerUpkeep extends LedgerUpkeep {
         const left = await this.differences(cells, batches, params);
         assert(left.length === 0, 'a rollup equals its rows after it was written over');
       }
-      return compared;
+      return { ...compared, staleMerges: await this.merges.stale(range, isApplied) };
     } finally {
       await this.run(`DROP TABLE IF EXISTS ${cells} SYNC`);
       await this.run(`DROP TABLE IF EXISTS ${batches} SYNC`);
     }
+  }
+
+  mergeClosed(order: MergeOrder): Promise<RollupMerge> {
+    return this.merges.merge(order);
   }
 
   async hours(): Promise<{ readonly firstHourMs: number; readonly lastHourMs: number } | null> {
@@ -122,6 +131,7 @@ export class ClickHouseLedgerUpkeep extends LedgerUpkeep {
         "AND name LIKE 'rollup\\_beside\\_%' AND metadata_modification_time < now() - 86400",
     });
     for (const { name } of found) await this.run(`DROP TABLE IF EXISTS ${name} SYNC`);
+    await this.merges.cleanUp();
   }
 
   close(): Promise<void> {

@@ -10,7 +10,17 @@ import {
   type UsageSums,
 } from '#libs/usage/core';
 
-import { activityQuery, attemptsQuery, sumsQuery } from './usage.query.js';
+import {
+  activityQuery,
+  attemptsQuery,
+  hasWholeHours,
+  mergeStateQuery,
+  NOTHING_MERGED,
+  sumsQuery,
+  toMergeState,
+  type MergeState,
+  type MergeStateRecord,
+} from './usage.query.js';
 import {
   toAttemptView,
   toUsageSums,
@@ -37,7 +47,7 @@ export class ClickHouseUsageReader extends UsageReader {
   }
 
   async sums(question: UsageQuestion): Promise<readonly UsageSums[]> {
-    const query = sumsQuery(question);
+    const query = sumsQuery(question, await this.mergeState(question));
     const found = await this.session.rows<SumsRecord>(query, query.params);
     if (found.length > question.maxRows) {
       throw new AppError({
@@ -75,6 +85,14 @@ export class ClickHouseUsageReader extends UsageReader {
       requests: Number(record.requests),
       lastUsedMs: Number(record.last_used_ms),
     }));
+  }
+
+  private async mergeState(question: UsageQuestion): Promise<MergeState> {
+    if (!hasWholeHours(question)) return NOTHING_MERGED;
+    const query = mergeStateQuery(question);
+    const [record] = await this.session.rows<MergeStateRecord>(query, query.params);
+    assert(record !== undefined, 'an aggregate without GROUP BY has one row');
+    return toMergeState(record);
   }
 
   /** In a session of its own: a long question must not make the process look dead. */

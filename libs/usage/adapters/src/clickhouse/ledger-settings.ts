@@ -17,6 +17,9 @@ const TABLES: Readonly<Record<string, string>> = {
   raw_rejection_v1: 'MergeTree',
   batch_seal: 'ReplacingMergeTree',
   rollup_hour: 'ReplacingMergeTree',
+  rollup_merged: 'MergeTree',
+  rollup_merged_batch: 'MergeTree',
+  rollup_run: 'MergeTree',
 };
 
 /** One setting of one table that is not what the sink rests on. */

@@ -5,7 +5,14 @@ import { expect, test } from '@jest/globals';
 
 import type { UsageFilter, UsageQuestion } from '#libs/usage/core';
 
-import { activityQuery, attemptsQuery, sumsQuery, type BoundQuery } from './usage.query.js';
+import {
+  activityQuery,
+  attemptsQuery,
+  mergeStateQuery,
+  NOTHING_MERGED,
+  sumsQuery as sumsByState,
+  type BoundQuery,
+} from './usage.query.js';
 
 // The text of each statement and its parameters are reviewed as files; values of a question reach
 // the text nowhere.
@@ -32,9 +39,16 @@ const NARROW: UsageFilter = {
 
 const whole: UsageQuestion = { ...EVERYTHING, bucket: 'none', groupBy: [], maxRows: 10_000 };
 
+const sumsQuery = (question: UsageQuestion, state = NOTHING_MERGED): BoundQuery =>
+  sumsByState(question, state);
+const hours: UsageQuestion = { ...whole, startMs: 3_600_000, endMs: 10_800_000 };
+
 const cases: readonly (readonly [string, BoundQuery])[] = [
   ['sums-within-an-hour', sumsQuery(whole)],
-  ['sums-of-whole-hours', sumsQuery({ ...whole, startMs: 3_600_000, endMs: 10_800_000 })],
+  ['sums-of-whole-hours', sumsQuery(hours)],
+  ['sums-of-merged-hours', sumsQuery(hours, { version: 7, waitingFromMs: null })],
+  ['sums-of-hours-partly-merged', sumsQuery(hours, { version: 7, waitingFromMs: 7_200_000 })],
+  ['merge-state', mergeStateQuery(hours)],
   ['sums-with-both-edges', sumsQuery({ ...whole, startMs: 1_000, endMs: 10_800_001 })],
   ['sums-by-day', sumsQuery({ ...whole, bucket: 'day' })],
   [
