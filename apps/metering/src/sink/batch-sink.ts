@@ -4,7 +4,7 @@ import { AppError, assert, failpoint, messageOf, type Clock } from '#libs/kernel
 import type { Database, OutboxWriter, Transaction } from '#libs/platform/postgres';
 import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
-import { isSameDigest, type UsageStore } from '#libs/usage/core';
+import { isSameDigest, type LedgerTable, type UsageStore } from '#libs/usage/core';
 
 import { inputSha256, type BatchRange } from '../domain/batch-identity.js';
 import { resendRequest } from '../domain/emitter-range.js';
@@ -238,7 +238,7 @@ export class BatchSink {
     const { table, batchId, month } = plan;
     const held = await this.parts.usageStore.digestOf(table, batchId, [month]);
     // An earlier try may have stored some of the rows.
-    if (held.rows > 0) await this.parts.usageStore.deleteBatch(table, batchId);
+    if (held.rows > 0) await this.deleteRows(owned, table, batchId);
     const smaller = await this.plan(next.records, plan.range.first, signal, {
       dropped: null,
       refused: new Set(next.refused === null ? [] : [next.refused]),
@@ -291,7 +291,7 @@ export class BatchSink {
     // The insert of a dead process may still be running in a server.
     await this.parts.usageStore.endInsert({ batchId: stored.batchId, token: stored.token });
     if (stored.rater !== RATER) {
-      await this.parts.usageStore.deleteBatch(plan.table, plan.batchId);
+      await this.deleteRows(owned, plan.table, plan.batchId);
       await this.inTransaction(owned, (tx) => this.plans.replaceFigures(tx, plan));
     } else {
       assert(isSameDigest(plan.digest, stored.digest), `batch ${plan.batchId} forms differently`);
@@ -306,8 +306,18 @@ export class BatchSink {
     this.warn(owned, `the unfinished batch up to offset ${range.last} is taken back`, null);
     await usageStore.endInsert({ batchId, token });
     const table = range.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
-    await usageStore.deleteBatch(table, batchId);
+    await this.deleteRows(owned, table, batchId);
     await this.inTransaction(owned, (tx) => this.plans.remove(tx, batchId));
+  }
+
+  /** Only while the partition is ours: a successor's rows of the same batch may be sealed. */
+  private async deleteRows(
+    owned: OwnedPartition,
+    table: LedgerTable,
+    batchId: string,
+  ): Promise<void> {
+    await this.inTransaction(owned, async () => undefined);
+    await this.parts.usageStore.deleteBatch(table, batchId);
   }
 
   /** Reads exactly the range of a plan. @throws AppError `metering.log_rewritten` */

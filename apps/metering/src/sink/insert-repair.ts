@@ -68,6 +68,8 @@ export class InsertRepair {
       metrics.repairs.inc({ repair: missing.repair });
       if (missing.repair === 'none') return;
       if (missing.repair === 'replace') {
+        // Fences whoever lost the partition meanwhile: the rows may be another's by now.
+        await this.parts.noteToken(owned, batchId, token);
         await usageStore.deleteBatch(table, batchId);
         continue;
       }

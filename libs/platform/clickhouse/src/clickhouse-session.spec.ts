@@ -164,3 +164,17 @@ test('an insert whose turn comes minutes late, as after a freeze, is not sent', 
   await session.insert({ name: 'i', table: 't', token: 'x', rows: [{ a: 1 }] });
   expect(client.asked.map((one) => one.query)).toEqual(['A', 't']);
 });
+
+test('a removal whose turn comes seconds late, as after a freeze, is not sent', async () => {
+  const client = new ClientOfTest();
+  let nowMs = 0;
+  const session = sessionOf(client, { ...server, clock: { monotonicMs: () => nowMs } });
+  const before = session.run({ name: 'a', sql: 'A' });
+  const removal = session.remove({ name: 'd', sql: 'DELETE' });
+  await turn();
+  nowMs = 5_001;
+  client.answers[0]!();
+  await before;
+  await expect(removal).rejects.toMatchObject({ code: 'clickhouse.busy', retryable: true });
+  expect(client.asked.map((one) => one.query)).toEqual(['A']);
+});

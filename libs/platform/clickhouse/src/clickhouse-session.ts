@@ -13,6 +13,8 @@ const MAX_WAITING_CALLS = 1000;
  * now, rows that its successor has stored would be stored twice.
  */
 const MAX_INSERT_WAIT_MS = 120_000;
+/** Below the time in which a group gives the partitions of a silent member to another. */
+const MAX_REMOVAL_WAIT_MS = 5_000;
 
 /** A statement with a name for operators. Values reach it only as `{name:Type}` parameters. */
 export interface ClickHouseOperation {
@@ -99,6 +101,23 @@ export class ClickHouseSession {
   }
 
   /**
+   * Runs a statement that removes rows, for whoever was asked a moment ago whether it still may: one
+   * whose turn comes more than 5 s late, as after a freeze, is not sent.
+   * @throws AppError `clickhouse.failed`, `clickhouse.busy`, `clickhouse.closed`
+   */
+  remove(operation: ClickHouseOperation, params: ClickHouseParams = {}): Promise<void> {
+    const latestMs = this.clock.monotonicMs() + MAX_REMOVAL_WAIT_MS;
+    return this.call(operation.name, async (client) => {
+      this.refuseLate(operation.name, latestMs);
+      await client.command({
+        query: operation.sql,
+        query_params: params,
+        clickhouse_settings: this.connector.settings,
+      });
+    });
+  }
+
+  /**
    * Inserts rows as one block. After a rejection the rows may be there or not; an insert whose turn
    * comes more than 2 min late is not sent.
    * @throws AppError `clickhouse.failed`, `clickhouse.busy`, `clickhouse.closed`
@@ -113,9 +132,7 @@ export class ClickHouseSession {
     };
     const latestMs = this.clock.monotonicMs() + MAX_INSERT_WAIT_MS;
     await this.call(insert.name, async (client) => {
-      if (this.clock.monotonicMs() > latestMs) {
-        throw refusedCall('clickhouse.busy', `${insert.name} came too late`);
-      }
+      this.refuseLate(insert.name, latestMs);
       const { settingsStay } = this.connector;
       if (settingsStay) await client.command({ query: 'SELECT 1', clickhouse_settings: settings });
       await client.insert({
@@ -135,6 +152,11 @@ export class ClickHouseSession {
     await this.tail.catch(() => undefined);
     const client = await this.client?.catch(() => null);
     await client?.close();
+  }
+
+  private refuseLate(name: string, latestMs: number): void {
+    if (this.clock.monotonicMs() <= latestMs) return;
+    throw refusedCall('clickhouse.busy', `${name} came too late`);
   }
 
   private async call<T>(name: string, work: (client: ClickHouseClient) => Promise<T>): Promise<T> {

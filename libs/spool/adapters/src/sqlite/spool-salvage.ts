@@ -60,6 +60,10 @@ export function salvage(data: WriterData): LostRange[] {
     const fresh = makeNew(data, meta);
     if (bad === null) skipOtherLanes(fresh, UNCERTAIN_TAIL);
     else lost = copySound(bad, fresh, meta.ackedPosition, !isTailLost(directory));
+    // What cannot be read may have been sent: only holds taken from now on are known to be orphans.
+    fresh
+      .prepare('INSERT OR REPLACE INTO acknowledged VALUES (?, ?)')
+      .run(meta.trimFloor, data.nowMs * 1000);
     fresh.exec('UPDATE spool_meta SET clean = 0');
     fresh.close();
   } finally {

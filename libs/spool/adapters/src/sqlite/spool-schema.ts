@@ -39,7 +39,7 @@ export function pragmas(ack: 'process' | 'fsync'): string {
  *               closes it; a row is deleted some time after its last attempt ended.
  * progress      output seen per open attempt.
  * acknowledged  when the log had acknowledged up to a position, one row a minute at most; at trim_floor
- *               when the newest of the rows deleted was written.
+ *               when the newest of the rows deleted was written, or when the file was salvaged.
  */
 export const CREATE_TABLES = `
   CREATE TABLE spool_meta(

@@ -51,13 +51,14 @@ export class SpoolTrimmer {
   }
 
   /**
-   * From when on every event is in the file, milliseconds UTC; 0 when none was ever deleted.
-   * @param nowMs the answer when the file no longer tells, as after a salvage
+   * From when on every event is in the file, milliseconds UTC; the salvage of a damaged file counts as
+   * a deletion; 0 when nothing was ever deleted.
+   * @param nowMs the answer when the file does not tell
    */
   keptSince(nowMs: number): number {
-    if (this.file.trimFloor === 0) return 0;
     const newest = this.newestDeletedUs();
-    return newest === null ? nowMs : newest / 1000;
+    if (newest !== null) return newest / 1000;
+    return this.file.trimFloor === 0 ? 0 : nowMs;
   }
 
   private newestDeletedUs(): number | null {

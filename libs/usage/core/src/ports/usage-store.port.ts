@@ -86,7 +86,11 @@ export abstract class UsageStore {
     batchId: string,
     months: readonly number[],
   ): Promise<readonly string[]>;
-  /** Removes every row of a batch and its rollup; resolves when reads no longer see them. */
+  /**
+   * Removes every row of a batch and its rollup; resolves when reads no longer see them. Whoever calls
+   * has just asserted that the batch is still in its hands.
+   * @throws AppError `clickhouse.busy` when its turn comes more than 5 s late: assert and call again
+   */
   abstract deleteBatch(table: LedgerTable, batchId: string): Promise<void>;
   /**
    * Makes sure that no earlier insert under this token is still running anywhere, so that it cannot
