@@ -163,7 +163,7 @@ export class ClickHouseUsageStore extends UsageStore {
   /** The engine waits for the mutation, because `lightweight_deletes_sync` is among the settings. */
   async deleteBatch(table: LedgerTable, batchId: string): Promise<void> {
     if (table === 'usage') {
-      await this.session.run(
+      await this.session.remove(
         {
           name: 'usage.delete_cells',
           sql: 'DELETE FROM rollup_hour WHERE batch_id = {batchId:String}',
@@ -171,7 +171,7 @@ export class ClickHouseUsageStore extends UsageStore {
         { batchId },
       );
     }
-    await this.session.run(
+    await this.session.remove(
       {
         name: 'usage.delete_batch',
         sql: `DELETE FROM ${LEDGER_TABLES[table]} WHERE batch_id = {batchId:String}`,
