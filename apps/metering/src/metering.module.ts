@@ -59,7 +59,7 @@ function ledgerWorkersOf(
     const sweep = new OrphanSweep({ database, upkeep, usageStore, clock, logger, metrics });
     workers.push(new LedgerJobs({ jobs, check, merging, sweep, queue, database }));
   }
-  if (rebuilds !== null) workers.push(rebuilds.worker);
+  if (rebuilds !== null) workers.push(rebuilds.worker, rebuilds.jobs);
   return new LedgerWorkers(workers);
 }
 

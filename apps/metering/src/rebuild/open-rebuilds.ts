@@ -4,6 +4,7 @@ import type { MeteringOptions } from '../metering-options.js';
 import type { BatchSink } from '../sink/batch-sink.js';
 import type { MeteringMetrics } from '../sink/metering-metrics.js';
 import { LedgerRebuild } from './ledger-rebuild.js';
+import { RebuildJobs } from './rebuild-jobs.js';
 import { RebuildStore } from './rebuild-store.js';
 import { RebuildWorker } from './rebuild.worker.js';
 import { RollupRebuild } from './rollup-rebuild.js';
@@ -12,6 +13,7 @@ import { StartRebuild } from './start-rebuild.use-case.js';
 /** Rebuilds of this process. */
 export interface Rebuilds {
   readonly worker: RebuildWorker;
+  readonly jobs: RebuildJobs;
   readonly start: StartRebuild;
 }
 
@@ -31,5 +33,6 @@ export function openRebuilds(
     ledger: new LedgerRebuild(parts),
   };
   const worker = new RebuildWorker({ store, ways, random, logger });
-  return { worker, start: new StartRebuild(store, ways, worker) };
+  const jobs = new RebuildJobs(options.jobs, worker);
+  return { worker, jobs, start: new StartRebuild(store, ways, worker, jobs) };
 }

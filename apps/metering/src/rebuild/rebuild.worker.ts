@@ -46,15 +46,26 @@ export class RebuildWorker implements Worker {
     this.wake.abort();
   }
 
+  /**
+   * Carries out the rebuild that runs, if no living process works on it, until it is over, the signal is
+   * aborted or this worker stops.
+   * @throws whatever an engine throws that may answer later; the claim is given back
+   */
+  async carryOutNext(signal: AbortSignal): Promise<void> {
+    const ending = AbortSignal.any([signal, this.stopping.signal]);
+    if (ending.aborted) return;
+    const claimed = await this.parts.store.claim();
+    if (claimed !== null) await this.carryOut(claimed, ending);
+  }
+
   private async run(): Promise<void> {
-    const { store, logger, random } = this.parts;
+    const { logger, random } = this.parts;
     const { signal } = this.stopping;
     let failures = 0;
     while (!signal.aborted) {
       this.wake = new AbortController();
       try {
-        const claimed = await store.claim();
-        if (claimed !== null) await this.carryOut(claimed, signal);
+        await this.carryOutNext(signal);
         failures = 0;
       } catch (error) {
         logger.warn({ reason: messageOf(error) }, 'a rebuild waits; it will be tried again');
@@ -66,7 +77,6 @@ export class RebuildWorker implements Worker {
     }
   }
 
-  /** @throws whatever an engine throws that may answer later; the claim is given back */
   private async carryOut(claimed: ClaimedRebuild, signal: AbortSignal): Promise<void> {
     const { store, ways, logger } = this.parts;
     let current = claimed;
