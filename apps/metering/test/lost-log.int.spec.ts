@@ -236,3 +236,17 @@ test('a log that lost what was read stops its partition until it has grown past 
   await bench.caughtUp(at);
   expect(await bench.sums()).toEqual({ rows: 9, events: 9, chargePicoUsd: 9n * CHARGE });
 }, 120_000);
+
+test('the first range of a partition begins at 0, also when the log no longer does', async () => {
+  const records = attempts(1, 4);
+  await bench.append(records);
+  await dropBefore(2);
+  const at = await bench.member();
+  await bench.caughtUp(at);
+  expect(await plansOf(at)).toEqual([{ first: 0, last: 3, state: 'DONE' }]);
+  const messages = await eventually(async () => {
+    const sent = await ratedMessages(at.eventLog);
+    return sent.length > 0 && sent;
+  });
+  expect(messages[0]).toMatchObject({ source: { first: '0', last: '3' } });
+});

@@ -137,7 +137,8 @@ export class BatchSink {
       await this.positions.advance(tx, topic, partition, owned.epoch, through + 1n);
       return through + 1n;
     });
-    const first = through === null ? position : through + 1n;
+    // The budgets count a partition from 0, also when the log no longer does.
+    const first = through === null ? 0n : through + 1n;
     this.rangeStarts.set(keyOf(owned), { at: position, first });
     return position;
   }
