@@ -27,6 +27,8 @@ export interface BenchOptions {
   readonly outageSeconds: number;
   /** Requests per second through the outage. */
   readonly rate: number;
+  /** How long members of metering come and go, seconds. */
+  readonly stormSeconds: number;
   readonly isJson: boolean;
   /** Null = a new file below `bench-results`. */
   readonly outFile: string | null;
@@ -39,7 +41,7 @@ export const HELP = `Usage: npm run bench -- <what> [options]
   freshness   from the end of an answer to its cost in a usage query: G17
   kafka       CPU time per event of the two Kafka clients, and what lost replies do to each
   pipeline    from Kafka into the ledger, its rollups and through an outage: G8, G9, G10, G14, G16, G17
-  scaling     rows per CPU second of 1, 2 and 4 metering processes on Kafka
+  scaling     rows per CPU second of 1, 2 and 4 metering processes on Kafka, and a storm of members
 
 Options of proxy
   --rounds N        measured rounds, each with every subject in random order (7)
@@ -67,6 +69,7 @@ Options of pipeline
 
 Options of scaling
   --records N       records of the backlog (300000)
+  --storm N         seconds in which members come and go every 2 s (120)
   --rounds N        measured rounds, each with every number of processes (7)
   --seed N          order of the runs; printed by every run (random)
 
@@ -98,6 +101,7 @@ const VALUED = [
   'records',
   'outage',
   'rate',
+  'storm',
   'profile',
   'out',
 ];
@@ -147,6 +151,7 @@ export function readOptions(args: string[]): BenchOptions {
     records: number('records', 300_000, 1_200, 10_000_000),
     outageSeconds: number('outage', 60, 5, 3_600),
     rate: number('rate', 100, 1, 1_000),
+    stormSeconds: number('storm', 120, 10, 3_600),
     isJson: values['json'] === true,
     outFile: typeof values['out'] === 'string' ? values['out'] : null,
   };

@@ -63,19 +63,29 @@ async function benchPipeline(options: BenchOptions): Promise<Outcome> {
   };
 }
 
-async function benchScaling({ rounds, records, seed: given }: BenchOptions): Promise<Outcome> {
-  const { measureScaling } = await import('./pipeline/scaling.bench.js');
+async function benchScaling(options: BenchOptions): Promise<Outcome> {
+  const { rounds, records, stormSeconds: seconds, seed: given } = options;
+  const { measureScaling, rideStorm } = await import('./pipeline/scaling.bench.js');
   const { generatorOf } = await import('./statistics.js');
   const seed = given ?? new DataView(new SystemRandom().bytes(4).buffer).getUint32(0);
   const machine = machineFacts();
   say(`seed ${seed}, load average ${machine.loadBefore}`);
-  const result = await measureScaling(rounds, records, generatorOf(seed), say);
+  const random = generatorOf(seed);
+  const result = await measureScaling(rounds, records, random, say);
+  say(`members come and go for ${seconds} s`);
+  const storm = await rideStorm({ seconds, everyMs: 2_000, rate: 1_200, random });
   const lines = result.ratios.map(
     ({ processes, rowsPerCpuSecond, ratio, floor, holds }) =>
       `${processes} metering processes: ${Math.round(rowsPerCpuSecond.median)} rows per CPU-second, ` +
       `${ratio.median.toFixed(2)} of one  >= ${floor}  ${holds ? 'pass' : 'MISS'}`,
   );
-  const raw = { bench: 'scaling', machine, seed, ...result };
+  const { faults, changes, records: judged, longestStandstillMs } = storm;
+  lines.push(
+    `storm of ${seconds} s: ${changes} members came or went, ${judged} records, ` +
+      `${storm.rowsPerSecond} rows/s, lost ${faults.lost}, doubled ${faults.doubled}, ` +
+      `longest standstill ${longestStandstillMs} ms  ${storm.isWhole ? 'pass' : 'MISS'}`,
+  );
+  const raw = { bench: 'scaling', machine, seed, ...result, storm };
   return { startedAt: machine.startedAt, raw, text: `\nseed ${seed}\n${lines.join('\n')}\n` };
 }
 
