@@ -17,6 +17,9 @@ export interface KillAt {
 /** Longest wait for the place to be reached, milliseconds. */
 const HIT_MS = 20_000;
 
+/** Answers after kills that came before there was load. */
+const ANSWERS_AFTER = 10;
+
 /** A case that kills a service with SIGKILL at a failpoint, once per cycle. */
 export function killAt(kill: KillAt): FaultCase {
   const { id, guarantee, service, failpoint, mostHits, allows5xx = [] } = kill;
@@ -37,6 +40,12 @@ export function killAt(kill: KillAt): FaultCase {
 
 async function inject(kill: KillAt, context: FaultContext): Promise<Injected> {
   const { installation, load } = context;
+  if (!installation.isArmed(kill.service) && installation.hasHit(kill.service, kill.failpoint)) {
+    // What it found at its starts brought it to the place before it served, each time it was tried.
+    context.struck();
+    await load.untilAnswered(ANSWERS_AFTER);
+    return { hits: 1 };
+  }
   const isDead = await installation.untilDead(kill.service, HIT_MS);
   context.struck();
   await load.stop();

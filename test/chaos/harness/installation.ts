@@ -81,6 +81,11 @@ export class Installation {
     }
   }
 
+  /** Whether a service's present life has a failpoint armed. */
+  isArmed(service: string): boolean {
+    return (this.armed.get(service) ?? '') !== '';
+  }
+
   /** Starts a service that has ended. */
   async start(
     service: string,
