@@ -17,6 +17,7 @@ interface SinkLine {
   readonly summary?: true;
   readonly at: string;
   readonly recoveryMs: number;
+  /** Records judged, those of all hits before included. */
   readonly records: number;
   /** All "0" or 0 when nothing is wrong. */
   readonly faults: Readonly<Record<'lost' | 'doubled' | 'imbalancePusd', string | number>>;
@@ -37,11 +38,14 @@ export async function runSinkHits(
   const child = spawn(process.execPath, [RUN, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines: ChaosLine[] = [];
   let lastMs = clock.monotonicMs();
+  let judged = 0;
   for await (const text of createInterface({ input: child.stdout })) {
     const hit = JSON.parse(text) as SinkLine;
     if (hit.summary === true) continue;
     const nowMs = clock.monotonicMs();
-    const line = lineOf(fault, seed, from + lines.length, hit, Math.round(nowMs - lastMs));
+    const fresh = { ...hit, records: hit.records - judged };
+    judged = hit.records;
+    const line = lineOf(fault, seed, from + lines.length, fresh, Math.round(nowMs - lastMs));
     lastMs = nowMs;
     lines.push(line);
     onLine(line);
