@@ -1,6 +1,6 @@
--- Batches written before there were seals were visible, so each gets its rollup and its seal, once:
--- the last statement leaves a mark, after which none of these reads a row. A batch written twice by
--- a start that was broken off replaces itself.
+-- Purpose:   batches written before there were seals were visible, so each gets its rollup and its
+--            seal, once: the last statement leaves a mark, after which none of these reads a row. A
+--            batch written twice by a start that was broken off replaces itself.
 INSERT INTO rollup_hour
 SELECT
     toDateTime(toStartOfHour(occurred_at), 'UTC') AS cell_hour,
