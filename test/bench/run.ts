@@ -85,7 +85,11 @@ async function benchScaling(options: BenchOptions): Promise<Outcome> {
       `${storm.rowsPerSecond} rows/s, lost ${faults.lost}, doubled ${faults.doubled}, ` +
       `longest standstill ${longestStandstillMs} ms  ${storm.isWhole ? 'pass' : 'MISS'}`,
   );
-  const raw = { bench: 'scaling', machine, seed, ...result, storm };
+  // Sums of pico-dollars are whole numbers beyond what JSON carries.
+  const found = Object.fromEntries(
+    Object.entries(faults).map(([fault, count]) => [fault, String(count)]),
+  );
+  const raw = { bench: 'scaling', machine, seed, ...result, storm: { ...storm, faults: found } };
   return { startedAt: machine.startedAt, raw, text: `\nseed ${seed}\n${lines.join('\n')}\n` };
 }
 
