@@ -62,7 +62,7 @@ export const SPOOL_FAULTS: readonly FaultCase[] = [
   }),
   {
     id: 'A16',
-    variant: 'commits that take two seconds',
+    variant: 'slow commits',
     guarantee: 'latency only',
     failpoint: 'spool.commit',
     allows5xx: ['metering_unavailable', 'service_unavailable'],
