@@ -32,6 +32,7 @@ export const ENGINE_KILLS: readonly FaultCase[] = [
   outside({
     id: 'C1',
     variant: 'kill -9 of the broker',
+    isSlow: true,
     guarantee: 'requests go on, every record arrives once',
     work: async ({ installation, random, struck }) => {
       const [broker] = installation.cluster.engines.kafka.brokers;
