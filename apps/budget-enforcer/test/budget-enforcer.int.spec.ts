@@ -9,7 +9,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 
 import { eventHeaders, TOPICS, USAGE_RATED_V1, type UsageRatedV1 } from '#libs/events';
 import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
-import type { LogRecord } from '#libs/event-log/core';
 import { parseUsd, SystemClock, SystemRandom } from '#libs/kernel';
 import { eventually, type TestPostgres } from '#libs/testing';
 
@@ -87,8 +86,14 @@ function nextRated(...args: [Parameters<typeof rated>[1], string]): UsageRatedV1
   return rated([at, at + 9], ...args);
 }
 
-async function controlEvents(): Promise<readonly LogRecord[]> {
-  return eventLog.read(TOPICS.control, 0, 0n, { maxRecords: 1_000, maxBytes: 1_000_000 });
+/** The types of all events of `control`, in order, once `last` is among them. */
+async function controlTypesUntil(last: string): Promise<readonly (string | undefined)[]> {
+  return eventually(async () => {
+    const limits = { maxRecords: 1_000, maxBytes: 1_000_000 };
+    const records = await eventLog.read(TOPICS.control, 0, 0n, limits);
+    const types = records.map((record) => record.headers['ce_type']);
+    return types.includes(last) ? types : false;
+  });
 }
 
 async function figuresOf(budgetId: string) {
@@ -139,12 +144,9 @@ describe('the service', () => {
       settledPicoUsd: parseUsd('0.5'),
       heldPicoUsd: 0n,
     });
+    await controlTypesUntil('key.revoked.v1');
     await appendTo(TOPICS.control, 'budget.deleted.v1', [{ ...event, deleted: true, rev: 2 }]);
-    const types = await eventually(async () => {
-      const all = (await controlEvents()).map((each) => each.headers['ce_type']);
-      return all.includes('key.reinstated.v1') ? all : false;
-    });
-    expect(types).toEqual([
+    expect(await controlTypesUntil('key.reinstated.v1')).toEqual([
       'key.created.v1',
       'budget.defined.v1',
       'budget.threshold.v1',
