@@ -2,6 +2,7 @@
 // about is lost, and what is there twice is there twice byte for byte. The appenders of these tests do
 // what every appender of ours does: they send the same batch again until it is acknowledged.
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -49,6 +50,8 @@ async function sendTogether(harness: KafkaHarness, topic: string, proxy: TcpFaul
     clientId: 'trap',
     logLevel: logLevel.NOTHING,
     requestTimeout: 2_000,
+    // The client lets go of a broken connection once for each request on it, and listens each time.
+    socketFactory: ({ host, port, onConnect }) => connect(port, host, onConnect).setMaxListeners(0),
   }).producer({
     idempotent: true,
     createPartitioner: () => () => 0,
