@@ -10,7 +10,7 @@ import { BUDGET_LOG } from './consumers/budget-log.controller.js';
 import { BudgetPartitionOwner } from './consumers/budget-partition-owner.js';
 
 /** Rated batches settled in one transaction; a message is at most 512 KiB. */
-const RATED_LIMITS = { maxRecords: 32, maxBytes: 4 * 1024 * 1024, lingerMs: 0 };
+const RATED_LIMITS = { maxRecords: 32, maxBytes: 4 * 1024 * 1024, lingerMs: () => 0 };
 
 /**
  * Connects the guard's consumers to the application: group `budget-enforcer`, offsets in schema

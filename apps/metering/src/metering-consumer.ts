@@ -3,9 +3,10 @@ import type { INestApplication } from '@nestjs/common';
 import { connectEventLog, EventLogServer, type BatchLimits } from '#libs/event-log/adapters';
 import { messageOf } from '#libs/kernel';
 
-import { METERING_LOG } from './consumers/usage.consumer.js';
+import { METERING_LOG, USAGE_LINGER } from './consumers/usage.consumer.js';
 import type { MeteringOptions } from './metering-options.js';
 import { MeteringOwner } from './sink/metering-owner.js';
+import type { UsageSink } from './sink/open-sink.js';
 
 /**
  * Bytes of one delivery: about two inserts, and what bounds the memory of a partition that waits;
@@ -24,7 +25,7 @@ export function meteringConsumer(app: INestApplication, options: MeteringOptions
   const limits: BatchLimits = {
     maxRecords: MAX_BATCH_RECORDS,
     maxBytes: MAX_BATCH_BYTES,
-    lingerMs: options.lingerMs,
+    lingerMs: app.get<UsageSink['lingerMs']>(USAGE_LINGER, { strict: false }),
   };
   const server = new EventLogServer({
     transportId: METERING_LOG,

@@ -23,6 +23,6 @@ export interface MeteringOptions {
   readonly ledgerUpkeep?: LedgerUpkeep;
   /** The operator secret of `/api/dead-letters`; null or absent = its routes refuse everyone. */
   readonly adminApiKey?: string | null;
-  /** How long a batch may wait for more records, milliseconds. */
+  /** How long a batch waits for more records while there is little to do, milliseconds. */
   readonly lingerMs: number;
 }

@@ -41,7 +41,7 @@ export class MeteringConfig extends ServiceConfig {
   adminApiKey!: string | null;
 
   @EnvInteger('METERING_LINGER_MS', {
-    describe: 'how long a batch may wait for more records',
+    describe: 'how long a batch waits for more records while there is little to do',
     fallback: '250',
   })
   @Min(0)

@@ -11,7 +11,7 @@ import {
   RATED_REPLAY_SERVICE,
 } from '#libs/usage/core';
 
-import { USAGE_HANDLER, UsageConsumer } from './consumers/usage.consumer.js';
+import { USAGE_HANDLER, USAGE_LINGER, UsageConsumer } from './consumers/usage.consumer.js';
 import { DeadLetterDesks } from './dead-letters/dead-letter-desks.js';
 import { DeadLetterRetries } from './dead-letters/dead-letter-retries.js';
 import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
@@ -79,7 +79,7 @@ function exposePorts(options: MeteringOptions, sink: BatchSink): void {
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
   const { clock, logger, partitions: logPartitions } = runtime;
-  const { sink, owner, health, metrics, outbox, handle } = openSink({
+  const { sink, owner, health, metrics, outbox, handle, lingerMs } = openSink({
     clock,
     logger,
     metrics: runtime.metrics,
@@ -87,6 +87,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     database,
     eventLog,
     usageStore,
+    lingerMs: options.lingerMs,
     prices: rpcClient<PriceDirectory>(options.rpc, 'auth.prices', PRICE_DIRECTORY_METHODS),
   });
   const relay = new OutboxRelay({
@@ -122,6 +123,7 @@ function providersOf(options: MeteringOptions): Provider[] {
   });
   return [
     { provide: USAGE_HANDLER, useValue: handle },
+    { provide: USAGE_LINGER, useValue: lingerMs },
     { provide: DeadLetterDesks, useValue: desks },
     { provide: DeadLetterRetries, useValue: retries },
     { provide: OPERATOR_SECRET, useValue: options.adminApiKey ?? null },

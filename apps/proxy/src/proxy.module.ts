@@ -57,7 +57,7 @@ function partsOf(options: ProxyOptions): ProxyParts {
   const prices = rpcClient<PriceDirectory>(rpc, PRICE_SERVICE, PRICE_DIRECTORY_METHODS);
   const authority = rpcClient<BudgetAuthority>(rpc, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS);
   const inFlight = new InFlight();
-  const blocks = new BudgetBlocks();
+  const blocks = new BudgetBlocks(clock);
   const keys = new KeyCache({
     directory,
     peppers: options.peppers,

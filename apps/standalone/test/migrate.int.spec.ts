@@ -92,7 +92,7 @@ test('both clients come in with TLS and the login', async () => {
     onError: () => undefined,
     maxRecords: 10,
     maxBytes: 1_000,
-    lingerMs: 0,
+    lingerMs: () => 0,
     handle: async (batch) => {
       seen.push(...batch.records.map(({ key }) => key));
       batch.resolve(batch.records.at(-1)!.offset + 1n);

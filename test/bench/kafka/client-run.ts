@@ -80,7 +80,7 @@ async function consumeOnce(
     owner,
     maxRecords: batchSize,
     maxBytes: 4 * 1024 * 1024,
-    lingerMs: 0,
+    lingerMs: () => 0,
     // The first member of a new broker waits for the broker's own topics; the run shows the rest.
     onError: () => undefined,
     handle: async (batch) => {

@@ -6,6 +6,7 @@ import type { LogRecord } from '#libs/event-log/core';
 import { FixedClock } from '#libs/testing';
 
 import { asRead, completed, NOW_MS, SampleEmitter } from '../../test/sample-events.js';
+import { AdaptiveLinger } from '../domain/adaptive-linger.js';
 import { MeteringMetrics } from '../sink/metering-metrics.js';
 import { PartitionHealth } from '../sink/partition-health.js';
 import { consumeUsageBatch } from './consume-usage-batch.js';
@@ -30,7 +31,7 @@ async function cut(
   };
   const health = new PartitionHealth(metrics, clock);
   await consumeUsageBatch(
-    { sink: sink as never, health, metrics, clock },
+    { sink: sink as never, health, metrics, clock, linger: new AdaptiveLinger(0) },
     {
       topic: 'request.completed',
       partition: 0,

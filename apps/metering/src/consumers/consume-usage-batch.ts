@@ -1,6 +1,7 @@
 import type { LogBatch, LogRecord } from '#libs/event-log/core';
 import { AppError, failpoint, type Clock } from '#libs/kernel';
 
+import type { AdaptiveLinger } from '../domain/adaptive-linger.js';
 import { cutBatch, mostRecords } from '../domain/cut-batch.js';
 import type { BatchSink } from '../sink/batch-sink.js';
 import type { MeteringMetrics } from '../sink/metering-metrics.js';
@@ -12,6 +13,7 @@ export interface ConsumeUsageParts {
   readonly health: PartitionHealth;
   readonly metrics: MeteringMetrics;
   readonly clock: Clock;
+  readonly linger: AdaptiveLinger;
 }
 
 /**
@@ -32,7 +34,7 @@ export async function consumeUsageBatch(parts: ConsumeUsageParts, batch: LogBatc
       if (records.length === 0) throw newerSchema(rest[0]!);
       const stopTimer = parts.metrics.batchSeconds.startTimer({ topic });
       const nextOffset = await parts.sink.process(batch, records, batch.signal);
-      stopTimer();
+      parts.linger.note(stopTimer() * 1_000);
       batch.resolve(nextOffset);
       rest = rest.filter(({ offset }) => offset >= nextOffset);
     }

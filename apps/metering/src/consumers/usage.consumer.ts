@@ -12,6 +12,9 @@ export const METERING_LOG = Symbol('METERING_LOG');
 /** The handler of the sink, as a provider. */
 export const USAGE_HANDLER = Symbol('USAGE_HANDLER');
 
+/** How long the subscription of the sink waits for a batch to grow, as a provider. */
+export const USAGE_LINGER = Symbol('USAGE_LINGER');
+
 /** The topics that metering carries into the ledger. */
 @Controller()
 export class UsageConsumer {

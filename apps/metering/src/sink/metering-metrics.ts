@@ -24,6 +24,8 @@ export class MeteringMetrics {
   /** 1 while a partition cannot go on; an alarm. */
   readonly stopped: Gauge<'topic' | 'partition'>;
   readonly batchSeconds: Histogram<'topic'>;
+  /** How long a batch waits for more records now. */
+  readonly lingerSeconds: Gauge;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -39,6 +41,7 @@ export class MeteringMetrics {
       labelNames: ['topic'],
       registers,
     });
+    this.lingerSeconds = linger(registry);
     this.deadLetters = new Counter({
       name: 'metering_dead_letters_total',
       help: 'Records parked because they can never be read.',
@@ -95,4 +98,12 @@ export class MeteringMetrics {
       registers,
     });
   }
+}
+
+function linger(registry: Registry): Gauge {
+  return new Gauge({
+    name: 'metering_linger_seconds',
+    help: 'How long a batch waits for more records; grows while batches take much of the time.',
+    registers: [registry],
+  });
 }

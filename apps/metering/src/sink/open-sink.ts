@@ -4,6 +4,7 @@ import { OutboxWriter, type Database } from '#libs/platform/postgres';
 import type { Logger, Runtime } from '#libs/platform/telemetry';
 import type { UsageStore } from '#libs/usage/core';
 
+import { AdaptiveLinger } from '../domain/adaptive-linger.js';
 import { consumeUsageBatch } from '../consumers/consume-usage-batch.js';
 import { BatchSink } from './batch-sink.js';
 import { MeteringMetrics } from './metering-metrics.js';
@@ -25,6 +26,8 @@ export interface SinkParts {
   /** The ledger, already at its schema. */
   readonly usageStore: UsageStore;
   readonly prices: PriceSource;
+  /** How long a batch waits for more records while there is little to do, milliseconds. @default 0 */
+  readonly lingerMs?: number;
   /** How long an unknown price is waited for, milliseconds. @default 30000 */
   readonly priceWaitMs?: number;
 }
@@ -39,6 +42,8 @@ export interface UsageSink {
   /** Where batches leave their messages; whoever wants them sent runs a relay over it. */
   readonly outbox: OutboxWriter;
   readonly prices: PriceCopies;
+  /** How long the subscription waits for a batch to grow: `SubscribeOptions.lingerMs`. */
+  readonly lingerMs: () => number;
   /** The handler of a subscription to `request.completed` and `request.rejected`. */
   readonly handle: (batch: LogBatch) => Promise<void>;
 }
@@ -74,7 +79,8 @@ export function openSink(parts: SinkParts): UsageSink {
     logger,
     logPartitions,
   });
-  const consume = { sink, health, metrics, clock };
+  const linger = new AdaptiveLinger(parts.lingerMs ?? 0);
+  const consume = { sink, health, metrics, clock, linger };
   return {
     owner,
     sink,
@@ -82,6 +88,11 @@ export function openSink(parts: SinkParts): UsageSink {
     metrics,
     outbox,
     prices,
+    lingerMs: () => {
+      const waitMs = linger.waitAt(clock.monotonicMs());
+      metrics.lingerSeconds.set(waitMs / 1_000);
+      return waitMs;
+    },
     handle: (batch) => consumeUsageBatch(consume, batch),
   };
 }

@@ -33,12 +33,13 @@ beforeEach(() => {
   nowMs = 0;
   failures = [];
   answer = async () => KEY;
-  blocks = new BudgetBlocks();
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs } as Clock;
+  blocks = new BudgetBlocks(clock);
   cache = new KeyCache({
     directory: { findByDigest: () => (asked++, answer()) },
     peppers: parsePeppers(`v1:${Buffer.alloc(32, 1).toString('base64')}`),
     blocks,
-    clock: { nowMs: () => nowMs, monotonicMs: () => nowMs } as Clock,
+    clock,
     logPartitions: 3,
     onRefreshError: (error) => failures.push(error),
   });
@@ -53,13 +54,28 @@ describe('a key', () => {
     expect(asked).toBe(1);
   });
 
-  test('is refreshed behind the request once it is 30 s old, and used meanwhile', async () => {
+  test('is refreshed behind the request once it is 20 s old, and used meanwhile', async () => {
     await look();
-    nowMs = 30_000;
+    nowMs = 20_000;
     answer = async () => ({ ...KEY, rev: 2 });
     expect((cache.lookup('sk-some-key') as Principal).record.rev).toBe(1);
     await new Promise(setImmediate);
     expect((cache.lookup('sk-some-key') as Principal).record.rev).toBe(2);
+  });
+
+  test('stopped without a word from the log is refused within 30 s, used in between or not', async () => {
+    await look();
+    answer = async () => ({ ...KEY, enabled: false, rev: 2 });
+    nowMs = 29_999;
+    expect((cache.lookup('sk-some-key') as Principal).record.enabled).toBe(true);
+    await new Promise(setImmediate);
+    expect((cache.lookup('sk-some-key') as Principal).record.enabled).toBe(false);
+    answer = async () => ({ ...KEY, deleted: true, rev: 3 });
+    nowMs = 59_999;
+    expect((await look())?.record.deleted).toBe(true);
+    answer = async () => null;
+    nowMs = 89_999;
+    expect(await look()).toBeNull();
   });
 
   test('stays in use while the directory is away, up to 10 minutes', async () => {
@@ -67,9 +83,37 @@ describe('a key', () => {
     answer = () => Promise.reject(new Error('away'));
     nowMs = 599_999;
     expect((await look())?.record.rev).toBe(1);
-    await new Promise(setImmediate);
     expect(failures).toHaveLength(1);
     nowMs = 600_000;
+    await expect(look()).rejects.toThrow('away');
+  });
+
+  test('does not wait for a directory that failed within the last 5 s', async () => {
+    await look();
+    answer = () => Promise.reject(new Error('away'));
+    nowMs = 40_000;
+    expect((await look())?.record.rev).toBe(1);
+    nowMs = 44_999;
+    expect(cache.lookup('sk-some-key')).not.toBeInstanceOf(Promise);
+    await new Promise(setImmediate);
+    nowMs = 49_999;
+    expect(cache.lookup('sk-some-key')).toBeInstanceOf(Promise);
+    await new Promise(setImmediate);
+    expect(failures).toHaveLength(3);
+    answer = async () => ({ ...KEY, rev: 2 });
+    nowMs = 54_999;
+    expect((await look())?.record.rev).toBe(2);
+    nowMs = 84_999;
+    expect(cache.lookup('sk-some-key')).toBeInstanceOf(Promise);
+  });
+
+  test('changed while the directory is away is not used again until it can be asked', async () => {
+    await look();
+    answer = () => {
+      cache.dropKey(KEY.keyId);
+      return Promise.reject(new Error('away'));
+    };
+    nowMs = 30_000;
     await expect(look()).rejects.toThrow('away');
   });
 
@@ -153,6 +197,30 @@ describe('an exhausted budget', () => {
     expect(blocks.hearKey(revoked(1, 2), false)).toBe(true);
     cache.reblock('key', KEY.keyId);
     expect((await look())?.block).toBeNull();
+  });
+
+  test('blocks its keys no longer than the directory says so, should news of its end be lost', async () => {
+    expect((await look())?.block).toBeNull();
+    nowMs = 10_000;
+    blocks.hearKey(revoked(1), true);
+    cache.reblock('key', KEY.keyId);
+    expect((await look())?.block).toMatchObject({ budget_id: 'b1' });
+    nowMs = 69_999;
+    expect((await look())?.block).toMatchObject({ budget_id: 'b1' });
+    nowMs = 99_999;
+    expect((await look())?.block).toBeNull();
+  });
+
+  test('stays in force when the directory says so, whatever was heard long before', async () => {
+    blocks.hearKey(revoked(1), true);
+    blocks.hearKey(revoked(2), false);
+    answer = async () => ({
+      ...KEY,
+      block: { reason: 'budget', scope: 'key', budget_id: 'b1', period: 'total', resets_at: null },
+    });
+    expect((await look())?.block).toBeNull();
+    nowMs = 60_000;
+    expect((await look())?.block).not.toBeNull();
   });
 
   test('blocks nobody once its budget is deleted, and old news of it stays old', async () => {

@@ -1,15 +1,21 @@
 import { hash } from 'node:crypto';
 
 import type { Clock } from '#libs/kernel';
-import { keyDigests, type KeyDirectory, type Peppers } from '#libs/keys/core';
+import { keyDigests, type KeyDirectory, type KeyRecord, type Peppers } from '#libs/keys/core';
 
 import type { BudgetBlocks } from './budget-blocks.js';
 import { principalOf, type Principal } from './principal.js';
 
 /** Age at which a record is fetched anew behind the back of the request that uses it, milliseconds. */
-const FRESH_MS = 30_000;
-/** Age beyond which a record is not used without having been fetched anew, milliseconds. */
+const FRESH_MS = 20_000;
+/** Age beyond which a request waits for the record to be fetched anew, milliseconds. */
+const CURRENT_MS = 30_000;
+/** Age beyond which a record is not used even while the directory cannot be asked, milliseconds. */
 const USABLE_MS = 600_000;
+/** After a failed fetch no request waits for another one for so long, milliseconds. */
+const EXCUSED_MS = 5_000;
+/** How long an unknown string is refused without asking, milliseconds. */
+const UNKNOWN_MS = 30_000;
 /** Most keys kept; the oldest entry makes room. */
 const MAX_KEYS = 200_000;
 /** Most unknown strings remembered; a flood of wrong keys pushes out only other wrong keys. */
@@ -31,14 +37,15 @@ export interface KeyCacheParts {
   readonly blocks: BudgetBlocks;
   readonly clock: Clock;
   readonly logPartitions: number;
-  /** Told when a refresh in the background failed; the record stays in use until it is too old. */
+  /** Told when a refresh failed; the record stays in use until it is too old. */
   readonly onRefreshError: (error: unknown) => void;
 }
 
 /**
- * Keys by the SHA-256 of the presented string. A hit costs one hash and one look-up and never waits; a
- * miss asks the key directory once, however many requests wait for it. Changes are pushed: `drop…`
- * and `reblock` are called for what the log tells; age is the floor should the log be silent.
+ * Keys by the SHA-256 of the presented string. A hit on a key in use costs one hash and one look-up and
+ * never waits; a miss asks the key directory once, however many requests wait for it. Changes are
+ * pushed: `drop…` and `reblock` are called for what the log tells. Nothing rests on that: as long as
+ * the directory answers, no request is judged by a record older than 30 s.
  */
 export class KeyCache {
   private readonly entries = new Map<string, Entry>();
@@ -47,6 +54,8 @@ export class KeyCache {
   private readonly fetches = new Map<string, Promise<Principal | null>>();
   /** Grows with each change heard of, so that a fetch knows whether it was overtaken. */
   private changes = 0;
+  /** When the directory last could not be asked, monotonic; -Infinity once it answered again. */
+  private failedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly parts: KeyCacheParts) {}
 
@@ -61,14 +70,15 @@ export class KeyCache {
     if (entry !== undefined) {
       const ageMs = nowMs - entry.fetchedAtMs;
       if (ageMs < FRESH_MS) return entry.principal;
-      if (ageMs < USABLE_MS) {
-        this.fetch(tag, entry.digests).catch(this.parts.onRefreshError);
-        return entry.principal;
+      if (ageMs >= USABLE_MS) return this.fetch(tag, entry.digests);
+      if (ageMs >= CURRENT_MS && nowMs - this.failedAtMs >= EXCUSED_MS) {
+        return this.current(tag, entry);
       }
-      return this.fetch(tag, entry.digests);
+      this.fetch(tag, entry.digests).catch(this.parts.onRefreshError);
+      return entry.principal;
     }
     const unknownAtMs = this.unknown.get(tag);
-    if (unknownAtMs !== undefined && nowMs - unknownAtMs < FRESH_MS) return null;
+    if (unknownAtMs !== undefined && nowMs - unknownAtMs < UNKNOWN_MS) return null;
     return this.fetch(tag, keyDigests(this.parts.peppers, presented));
   }
 
@@ -89,9 +99,9 @@ export class KeyCache {
     this.noteChange();
     const tags = scope === 'key' ? (this.tagsByKey.get(subjectId) ?? []) : this.entries.keys();
     for (const tag of tags) {
-      const principal = this.entries.get(tag)!.principal;
+      const { principal, fetchedAtMs } = this.entries.get(tag)!;
       if (principal.subjects.some((s) => s.scope === scope && s.subjectId === subjectId)) {
-        principal.block = this.parts.blocks.blockOf(principal);
+        principal.block = this.parts.blocks.blockOf(principal, fetchedAtMs);
       }
     }
   }
@@ -99,6 +109,18 @@ export class KeyCache {
   private noteChange(): void {
     this.changes++;
     this.unknown.clear();
+  }
+
+  /** The record as it is now; the one at hand while the directory cannot be asked. */
+  private async current(tag: string, entry: Entry): Promise<Principal | null> {
+    try {
+      return await this.fetch(tag, entry.digests);
+    } catch (error) {
+      // Something of it changed meanwhile: what is at hand is known to be wrong.
+      if (this.entries.get(tag) !== entry) throw error;
+      this.parts.onRefreshError(error);
+      return entry.principal;
+    }
   }
 
   private fetch(tag: string, digests: readonly string[]): Promise<Principal | null> {
@@ -111,11 +133,11 @@ export class KeyCache {
   }
 
   private async ask(tag: string, digests: readonly string[]): Promise<Principal | null> {
-    const { directory, clock, logPartitions } = this.parts;
+    const { clock, logPartitions } = this.parts;
     for (let round = 1; ; round++) {
       const before = this.changes;
       const askedAtMs = clock.monotonicMs();
-      const record = await directory.findByDigest(digests);
+      const record = await this.find(digests);
       const isOvertaken = before !== this.changes;
       if (isOvertaken && round < MAX_REFETCHES) continue;
       this.remove(tag);
@@ -124,9 +146,20 @@ export class KeyCache {
         return null;
       }
       const principal = principalOf(record, logPartitions);
-      principal.block = this.parts.blocks.blockOf(principal);
+      principal.block = this.parts.blocks.blockOf(principal, askedAtMs);
       if (!isOvertaken) this.keep(tag, { principal, digests, fetchedAtMs: askedAtMs });
       return principal;
+    }
+  }
+
+  private async find(digests: readonly string[]): Promise<KeyRecord | null> {
+    try {
+      const record = await this.parts.directory.findByDigest(digests);
+      this.failedAtMs = Number.NEGATIVE_INFINITY;
+      return record;
+    } catch (error) {
+      this.failedAtMs = this.parts.clock.monotonicMs();
+      throw error;
     }
   }
 

@@ -106,12 +106,13 @@ describe('revocations', () => {
   test('heard twice, late and after a reset, the newest decides after each of them', async () => {
     await fc.assert(
       fc.asyncProperty(deliveries, async (changes) => {
-        const blocks = new BudgetBlocks();
+        const clock = { nowMs: () => 0, monotonicMs: () => 0 } as Clock;
+        const blocks = new BudgetBlocks(clock);
         const keys = new KeyCache({
           directory: { findByDigest: async () => KEY },
           peppers: parsePeppers(`v1:${Buffer.alloc(32, 1).toString('base64')}`),
           blocks,
-          clock: { nowMs: () => 0, monotonicMs: () => 0 } as Clock,
+          clock,
           logPartitions: 3,
           onRefreshError: () => undefined,
         });

@@ -182,7 +182,7 @@ describe('event log on Kafka', () => {
       onError: () => undefined,
       maxRecords: 10,
       maxBytes: 10_000,
-      lingerMs: 0,
+      lingerMs: () => 0,
       handle: async (batch: Parameters<typeof harness.store.commit>[0]) => {
         await harness.store.commit(batch);
         batch.resolve(batch.records.at(-1)!.offset + 1n);
@@ -220,7 +220,7 @@ describe('event log on Kafka', () => {
       onError: () => undefined,
       maxRecords: 2,
       maxBytes: 10_000,
-      lingerMs: 0,
+      lingerMs: () => 0,
       handle: async (batch) => {
         started.open();
         await mayEnd.opened;
@@ -267,7 +267,7 @@ describe('event log on Kafka', () => {
       onError: (error, at) => errors.push({ code: (error as { code?: string }).code, ...at }),
       maxRecords: 1,
       maxBytes: 10_000,
-      lingerMs: 0,
+      lingerMs: () => 0,
       handle: async (batch) => {
         const next = batch.records[0]!.offset + 1n;
         seen.push(`${batch.partition}/${next - 1n}`);

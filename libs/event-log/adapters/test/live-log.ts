@@ -88,7 +88,7 @@ export function consumer(harness: KafkaHarness, topic: string): SubscribeOptions
     onError: () => undefined,
     maxRecords: 50,
     maxBytes: 1_000_000,
-    lingerMs: 0,
+    lingerMs: () => 0,
     handle: async (batch) => {
       await harness.store.commit(batch);
       batch.resolve(batch.records.at(-1)!.offset + 1n);

@@ -85,7 +85,7 @@ describe('event log in PostgreSQL', () => {
       onError: () => undefined,
       maxRecords: 10,
       maxBytes: 10_000,
-      lingerMs: 0,
+      lingerMs: () => 0,
       handle: async (batch) => {
         await harness.store.commit(batch);
         seen.push(...batch.records.map(({ offset }) => offset));
@@ -111,7 +111,7 @@ describe('event log in PostgreSQL', () => {
       onError: () => undefined,
       maxRecords: 10,
       maxBytes: 10_000,
-      lingerMs: 0,
+      lingerMs: () => 0,
       handle: async () => undefined,
     };
     const database = harness.database();

@@ -24,7 +24,7 @@ function consumer(
     onError: () => undefined,
     maxRecords: 100,
     maxBytes: 1_000_000,
-    lingerMs: 0,
+    lingerMs: () => 0,
     ...changes,
   };
 }
@@ -114,7 +114,7 @@ export function describeConsumerGroups(harness: () => EventLogHarness): void {
       const log = await harness().open();
       const topic = await harness().createTopic(1);
       const sizes: number[] = [];
-      const options = consumer(harness(), topic, { lingerMs: 400, maxRecords: 6 });
+      const options = consumer(harness(), topic, { lingerMs: () => 400, maxRecords: 6 });
       const subscription = await log.subscribe({
         ...options,
         handle: (batch) => {

@@ -72,8 +72,11 @@ export interface SubscribeOptions {
   readonly onError: (error: unknown, at: { topic: string; partition: number }) => void;
   readonly maxRecords: number;
   readonly maxBytes: number;
-  /** How long a batch may wait for more records, milliseconds; 0 hands over what is there. */
-  readonly lingerMs: number;
+  /**
+   * How long a batch may wait for more records, milliseconds; 0 hands over what is there. Asked before
+   * each batch.
+   */
+  readonly lingerMs: () => number;
   /**
    * Holds these partitions of each topic from start to stop, outside of the group's dealing: whoever
    * runs the processes decides who reads what, and nothing is ever dealt out anew. The fence of the

@@ -98,7 +98,7 @@ export class PartitionFeed implements PartitionSource {
     this.seek(from);
     this.context.onChange();
     await this.until(() => this.records.length > 0, signal);
-    const { lingerMs } = this.context.limits;
+    const lingerMs = this.context.limits.lingerMs();
     if (lingerMs > 0 && this.failure === undefined) {
       await this.until(() => this.isFull(0), signal, lingerMs);
     }

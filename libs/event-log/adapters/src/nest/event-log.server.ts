@@ -34,7 +34,11 @@ export interface EventLogServerOptions {
   readonly fixedPartitions?: Readonly<Record<string, readonly number[]>>;
 }
 
-const DEFAULT_LIMITS: BatchLimits = { maxRecords: 500, maxBytes: 4 * 1024 * 1024, lingerMs: 0 };
+const DEFAULT_LIMITS: BatchLimits = {
+  maxRecords: 500,
+  maxBytes: 4 * 1024 * 1024,
+  lingerMs: () => 0,
+};
 
 type Handler = (batch: LogBatch, context: BaseRpcContext) => Promise<unknown>;
 

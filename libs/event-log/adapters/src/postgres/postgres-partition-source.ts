@@ -31,8 +31,9 @@ export class PostgresPartitionSource implements PartitionSource {
 
   async next(from: bigint, signal: AbortSignal): Promise<readonly LogRecord[]> {
     const { log, tail, subscription } = this.options;
-    const { maxRecords, maxBytes, lingerMs } = subscription;
+    const { maxRecords, maxBytes } = subscription;
     await tail.waitFor(this.topic, this.partition, from, signal);
+    const lingerMs = subscription.lingerMs();
     if (lingerMs > 0) {
       const last = from + BigInt(maxRecords) - 1n;
       await tail.waitFor(this.topic, this.partition, last, signal, lingerMs);
