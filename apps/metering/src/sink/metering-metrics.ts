@@ -29,67 +29,61 @@ export class MeteringMetrics {
 
   constructor(registry: Registry) {
     const registers = [registry];
-    this.rows = new Counter({
-      name: 'metering_rows_total',
-      help: 'Rows written to the ledger.',
-      labelNames: ['topic'],
-      registers,
-    });
-    this.repeats = new Counter({
-      name: 'metering_repeats_total',
-      help: 'Records dropped because they had arrived before.',
-      labelNames: ['topic'],
-      registers,
-    });
-    this.lingerSeconds = linger(registry);
-    this.deadLetters = new Counter({
-      name: 'metering_dead_letters_total',
-      help: 'Records parked because they can never be read.',
-      labelNames: ['topic', 'class'],
-      registers,
-    });
-    this.costMismatches = new Counter({
-      name: 'metering_cost_mismatch_total',
-      help: 'Rows whose cost the proxy stated otherwise.',
-      registers,
-    });
-    this.gaps = new Counter({
-      name: 'metering_gaps_total',
-      help: 'Gaps opened in the streams of emitters.',
-      registers,
-    });
-    this.openGaps = new Gauge({
-      name: 'metering_gaps_open',
-      help: 'Gaps in the streams of emitters that are not closed.',
-      registers,
-    });
-    this.resendsRepeated = new Counter({
-      name: 'metering_resends_repeated_total',
-      help: 'Ranges that an emitter was asked for once more.',
-      registers,
-    });
-    this.recordsLost = new Counter({
-      name: 'metering_records_lost_total',
-      help: 'Records that their emitter gave up as lost.',
-      registers,
-    });
-    this.unknownHolds = new Counter({
-      name: 'metering_dead_letters_hold_unknown_total',
-      help: 'Parked records of attempts whose hold cannot be read; nothing is booked for them.',
-      registers,
-    });
-    this.repairs = new Counter({
-      name: 'metering_verifications_total',
-      help: 'Batches verified in the store, by what was needed.',
-      labelNames: ['repair'],
-      registers,
-    });
-    this.stopped = new Gauge({
-      name: 'metering_partition_stopped',
-      help: '1 while a partition cannot go on.',
-      labelNames: ['topic', 'partition'],
-      registers,
-    });
+    const counter = <T extends string>(name: string, help: string, labelNames: T[]): Counter<T> =>
+      new Counter({ name, help, labelNames, registers });
+    const gauge = <T extends string>(name: string, help: string, labelNames: T[]): Gauge<T> =>
+      new Gauge({ name, help, labelNames, registers });
+    this.rows = counter('metering_rows_total', 'Rows written to the ledger.', ['topic']);
+    this.repeats = counter(
+      'metering_repeats_total',
+      'Records dropped because they had arrived before.',
+      ['topic'],
+    );
+    this.deadLetters = counter(
+      'metering_dead_letters_total',
+      'Records parked because they can never be read.',
+      ['topic', 'class'],
+    );
+    this.costMismatches = counter(
+      'metering_cost_mismatch_total',
+      'Rows whose cost the proxy stated otherwise.',
+      [],
+    );
+    this.gaps = counter('metering_gaps_total', 'Gaps opened in the streams of emitters.', []);
+    this.openGaps = gauge(
+      'metering_gaps_open',
+      'Gaps in the streams of emitters that are not closed.',
+      [],
+    );
+    this.resendsRepeated = counter(
+      'metering_resends_repeated_total',
+      'Ranges that an emitter was asked for once more.',
+      [],
+    );
+    this.recordsLost = counter(
+      'metering_records_lost_total',
+      'Records that their emitter gave up as lost.',
+      [],
+    );
+    this.unknownHolds = counter(
+      'metering_dead_letters_hold_unknown_total',
+      'Parked records of attempts whose hold cannot be read; nothing is booked for them.',
+      [],
+    );
+    this.repairs = counter(
+      'metering_verifications_total',
+      'Batches verified in the store, by what was needed.',
+      ['repair'],
+    );
+    this.stopped = gauge('metering_partition_stopped', '1 while a partition cannot go on.', [
+      'topic',
+      'partition',
+    ]);
+    this.lingerSeconds = gauge(
+      'metering_linger_seconds',
+      'How long a batch waits for more records; grows while batches take much of the time.',
+      [],
+    );
     this.batchSeconds = new Histogram({
       name: 'metering_batch_seconds',
       help: 'Time from reading a batch to its commit.',
@@ -98,12 +92,4 @@ export class MeteringMetrics {
       registers,
     });
   }
-}
-
-function linger(registry: Registry): Gauge {
-  return new Gauge({
-    name: 'metering_linger_seconds',
-    help: 'How long a batch waits for more records; grows while batches take much of the time.',
-    registers: [registry],
-  });
 }
