@@ -77,7 +77,6 @@ function partsOf(options: ProxyOptions): ProxyParts {
   const releaser = new HoldReleaser({
     authority,
     emitterId: spool.emitterId,
-    clock,
     random,
     onError: warn('holds could not be given back yet'),
   });
@@ -116,7 +115,7 @@ function handlersOf(options: ProxyOptions, serving: Serving): DataPlaneHandlers 
   const { runtime, spool, adminApiKey, publicUrl } = options;
   const { clock, logger } = runtime;
   const { keys, catalogue, authority, releaser, inFlight, lifecycle, warn } = serving;
-  const metrics = new ProxyMetrics(runtime.metrics, spool, inFlight);
+  const metrics = new ProxyMetrics(runtime.metrics, spool, inFlight, releaser);
   const sender = new AttemptSender({
     holds: new DirectHoldSource(authority, spool.emitterId, releaser),
     spool,

@@ -1,10 +1,12 @@
 import type { BudgetAuthority, PlaceHoldInput, PlaceHoldResult } from '#libs/budgets/core';
-import { assert } from '#libs/kernel';
+import { AppError, assert } from '#libs/kernel';
 
 import type { HoldReleaser } from './hold-releaser.js';
 
 /** Most holds asked for in one call. */
 const MAX_BATCH = 256;
+/** Most requests that wait to be asked for, while the authority is slow. */
+const MAX_WAITING = 10_000;
 
 /**
  * Where an attempt gets its money from. Today each hold is asked for; later a local lease may answer,
@@ -14,7 +16,7 @@ export abstract class HoldSource {
   /**
    * Takes money for one attempt, or says why there is none.
    * @throws AppError when the authority gave no answer; whatever it may have taken is given back in
-   *   the background
+   *   the background. Also, without asking, when too many requests wait or too much is to be given back
    */
   abstract take(request: PlaceHoldInput): Promise<PlaceHoldResult>;
   /** Gives money back for which provably nothing was sent; retried until it succeeds. */
@@ -27,7 +29,10 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Asks the budget authority for each hold; requests of one tick, or of one round trip, go together. */
+/**
+ * Asks the budget authority for each hold; requests of one tick, or of one round trip, go together.
+ * While the authority is away every request leaves a hold in doubt: beyond 10,000 of them it asks no more.
+ */
 export class DirectHoldSource extends HoldSource {
   private waiting: Waiting[] = [];
   private isScheduled = false;
@@ -43,6 +48,8 @@ export class DirectHoldSource extends HoldSource {
 
   take(request: PlaceHoldInput): Promise<PlaceHoldResult> {
     return new Promise((resolve, reject) => {
+      if (this.waiting.length >= MAX_WAITING)
+        throw unavailable('too many requests wait for a hold');
       this.waiting.push({ request, resolve, reject });
       this.schedule();
     });
@@ -62,6 +69,7 @@ export class DirectHoldSource extends HoldSource {
   }
 
   private async ask(): Promise<void> {
+    if (this.releaser.isFull()) return this.refuseAll();
     const batch = this.waiting.splice(0, MAX_BATCH);
     if (batch.length === 0) return;
     this.isAsking = true;
@@ -77,11 +85,27 @@ export class DirectHoldSource extends HoldSource {
     } catch (error) {
       // The holds may have been placed all the same; nothing will be sent for them.
       for (const { request, reject } of batch) {
-        this.releaser.releaseDoubtful(request.holdId);
+        this.releaser.release(request.holdId);
         reject(error);
       }
     }
     this.isAsking = false;
     if (this.waiting.length > 0) this.schedule();
   }
+
+  /** Nothing was asked for these, so nothing is to be given back. */
+  private refuseAll(): void {
+    const refusal = unavailable('too many holds wait to be given back');
+    for (const { reject } of this.waiting.splice(0)) reject(refusal);
+  }
+}
+
+function unavailable(internalMessage: string): AppError {
+  return new AppError({
+    code: 'proxy.no_hold',
+    kind: 'unavailable',
+    publicMessage: 'the budget cannot be checked at the moment',
+    internalMessage,
+    retryable: true,
+  });
 }

@@ -4,6 +4,7 @@ import type { AttemptStatus, RejectionReason } from '#libs/events';
 import type { Spool } from '#libs/spool/core';
 
 import type { ModelRoute } from '../admission/catalogue.js';
+import type { HoldReleaser } from '../admission/hold-releaser.js';
 import type { AttemptFacts } from '../attempt/attempt-record.js';
 import type { InFlight } from '../attempt/drains.js';
 import type { Figures } from '../attempt/settlement.js';
@@ -43,7 +44,12 @@ export class ProxyMetrics {
     bounds: OVERHEAD_BUCKETS,
   });
 
-  constructor(registry: Registry, spool: Pick<Spool, 'depth'>, inFlight: InFlight) {
+  constructor(
+    registry: Registry,
+    spool: Pick<Spool, 'depth'>,
+    inFlight: InFlight,
+    releaser: Pick<HoldReleaser, 'pending'>,
+  ) {
     const count = (
       name: string,
       help: string,
@@ -92,6 +98,7 @@ export class ProxyMetrics {
       'Unpublished bytes at which no attempt is admitted',
       () => spool.depth().capBytes,
     );
+    read('proxy_holds_to_release', 'Holds to be given back', () => releaser.pending());
     read('proxy_attempts_open', 'Attempts without a durable record', () => inFlight.count());
     read('proxy_drains_open', 'Answers read on for clients that left', () => inFlight.draining());
   }
