@@ -33,6 +33,20 @@ import {
 
 export * from './proxy-world.js';
 
+/** The clock of the machine, set forward by the test. */
+export class ShiftedClock extends SystemClock {
+  /** Milliseconds that it is ahead. */
+  shiftMs = 0;
+
+  override nowMs(): number {
+    return super.nowMs() + this.shiftMs;
+  }
+
+  override monotonicMs(): number {
+    return super.monotonicMs() + this.shiftMs;
+  }
+}
+
 /** A running proxy with everything around it. */
 export class ProxyFixture {
   readonly upstream = new ScriptedUpstream();
@@ -47,7 +61,7 @@ export class ProxyFixture {
   private postgres!: TestPostgres;
   private app!: NestFastifyApplication;
   private consumer!: EventLogServer;
-  private readonly clock = new SystemClock();
+  readonly clock = new ShiftedClock();
   private readonly random = new SystemRandom();
   private upstreamUrl = '';
 
@@ -66,7 +80,8 @@ export class ProxyFixture {
   /** Starts the application on the spool as it is. */
   async startProxy(spoolOptions: Partial<SqliteSpoolOptions> = {}): Promise<void> {
     const { clock, random } = this;
-    const runtime = createRuntime({ service: 'proxy', partitions: PARTITIONS, logLevel: 'silent' });
+    const service = { service: 'proxy', partitions: PARTITIONS, logLevel: 'silent' } as const;
+    const runtime = createRuntime({ ...service, clock });
     this.spool = await SqliteSpool.open({
       directory: this.directory,
       ack: 'process',
@@ -163,6 +178,18 @@ export class ProxyFixture {
         value: Buffer.from(JSON.stringify(data)),
       },
     ]);
+  }
+
+  /** What a disk that lost its last writes does to a partition. */
+  async loseFrom(topic: Topic, partition: number, offset: bigint): Promise<void> {
+    await this.postgres.database(null).query(
+      `WITH cut AS (
+         UPDATE event_log.log_partition SET next_offset = $3
+         WHERE topic = $1 AND partition = $2 RETURNING partition_id)
+       DELETE FROM event_log.log_record r USING cut
+       WHERE r.partition_id = cut.partition_id AND "offset" >= $3`,
+      [topic, partition, offset],
+    );
   }
 
   /** How often the key directory was asked. */
