@@ -15,7 +15,7 @@ export interface KillAt {
 }
 
 /** Longest wait for the place to be reached, milliseconds. */
-const HIT_MS = 20_000;
+const HIT_MS = 60_000;
 
 /** Answers after kills that came before there was load. */
 const ANSWERS_AFTER = 10;

@@ -2,7 +2,7 @@ import { delay } from '#libs/kernel';
 import { eventually } from '#libs/testing';
 
 import { LOG_PARTITIONS, SACRIFICED_PARTITION } from '../harness/installation.js';
-import { clickhouse, copyOf, newest, sql, withLog } from '../harness/probes.js';
+import { clickhouse, copyOf, newest, positionOf, sql, withLog } from '../harness/probes.js';
 import type { FaultCase, FaultContext, Injected } from './fault-case.js';
 import { outside } from './outside.js';
 
@@ -114,7 +114,7 @@ async function poison({ installation, random, struck }: FaultContext): Promise<I
   struck();
   const letters = async (): Promise<boolean> =>
     (await sql(installation, 'SELECT 1 FROM metering.dead_letter')) - before === records.length;
-  await eventually(letters, { deadlineMs: 10_000 });
+  await eventually(letters, { deadlineMs: 60_000 });
   return { hits: records.length };
 }
 
@@ -132,8 +132,9 @@ async function newerVersion({ installation, load, struck }: FaultContext): Promi
 }
 
 async function replay({ installation, random, struck }: FaultContext): Promise<Injected> {
+  const read = await eventually(() => partitionsRead(installation), { deadlineMs: 60_000 });
   await installation.process('metering').end('SIGKILL');
-  const partition = random.integer(0, SACRIFICED_PARTITION - 1);
+  const partition = random.one(read);
   const moved = await sql(
     installation,
     `UPDATE metering.log_position SET next_offset = 0
@@ -142,6 +143,18 @@ async function replay({ installation, random, struck }: FaultContext): Promise<I
   struck();
   await installation.start('metering');
   return { hits: moved };
+}
+
+/** Partitions of which metering has read something. @throws Error when there is none yet */
+async function partitionsRead(
+  installation: FaultContext['installation'],
+): Promise<readonly number[]> {
+  const read: number[] = [];
+  for (let partition = 0; partition < SACRIFICED_PARTITION; partition += 1) {
+    if ((await positionOf(installation, COMPLETED, partition)) > 0n) read.push(partition);
+  }
+  if (read.length === 0) throw new Error('nothing is read');
+  return read;
 }
 
 async function forgetPrices({ installation, load, struck }: FaultContext): Promise<Injected> {
@@ -170,7 +183,7 @@ async function tinyWindow({ installation, struck }: FaultContext): Promise<Injec
   await setWindow(1);
   try {
     await eventually(() => installation.hasHit('metering', 'sink.after_insert'), {
-      deadlineMs: 20_000,
+      deadlineMs: 60_000,
     });
     await delay(500);
   } finally {

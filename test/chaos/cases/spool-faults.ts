@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 
 import { delay } from '#libs/kernel';
+import { eventually } from '#libs/testing';
 
 import type { FaultCase, FaultContext, Injected } from './fault-case.js';
 import { outside } from './outside.js';
@@ -20,6 +21,11 @@ import { outside } from './outside.js';
 const WAL_HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const PAGE_SIZE_AT = 8;
+
+/** How long requests meet slow commits, milliseconds. */
+const SLOW_COMMITS_MS = 2_000;
+/** Kills until there is a log file to change: it is empty for a moment when it begins anew. */
+const MOST_KILLS = 5;
 
 /** What a proxy answers before its recovery is done. */
 const STARTING = ['service_unavailable'];
@@ -69,12 +75,13 @@ export const SPOOL_FAULTS: readonly FaultCase[] = [
     profile: 'mixed',
     arming: () => ({ service: 'proxy', failpoints: 'spool.commit=delay:500@30' }),
     inject: async ({ installation, load, struck }) => {
-      await delay(2_500);
+      const isHit = (): boolean => installation.hasHit('proxy', 'spool.commit');
+      await eventually(isHit, { deadlineMs: 60_000 });
+      await delay(SLOW_COMMITS_MS);
       struck();
       await load.stop();
-      const isHit = installation.hasHit('proxy', 'spool.commit');
       await installation.restart('proxy');
-      return { hits: isHit ? 1 : 0 };
+      return { hits: 1 };
     },
   },
 ];
@@ -88,11 +95,15 @@ async function tamper(
   context: FaultContext,
   change: (context: FaultContext) => boolean,
 ): Promise<Injected> {
-  const { installation, struck } = context;
-  await installation.process('proxy').end('SIGKILL');
-  const isChanged = change(context);
-  struck();
-  await installation.start('proxy');
+  const { installation, load, struck } = context;
+  let isChanged = false;
+  for (let kills = 0; kills < MOST_KILLS && !isChanged; kills += 1) {
+    if (kills > 0) await load.untilAnswered(10);
+    await installation.process('proxy').end('SIGKILL');
+    isChanged = change(context);
+    struck();
+    await installation.start('proxy');
+  }
   return { hits: isChanged ? 1 : 0 };
 }
 
@@ -129,7 +140,8 @@ async function flipBit(context: FaultContext): Promise<Injected> {
   const { installation, load, random, struck } = context;
   // What was published cannot be lost any more: only then must nothing be missing afterwards.
   await load.stop();
-  await installation.untilQuiet(0, 30_000);
+  const { atMs, verdict } = await installation.untilQuiet(0, 120_000);
+  if (atMs === null) throw new Error(`it did not come to rest: ${verdict.waiting.join(', ')}`);
   await installation.process('proxy').end('SIGTERM');
   const file = openSync(spoolFile(context), 'r+');
   try {
@@ -162,10 +174,13 @@ async function fillDisk({ installation, load, struck }: FaultContext): Promise<I
   disk.fill();
   const refusals = (): number => load.counts.failed.get('metering_unavailable') ?? 0;
   const before = refusals();
-  // Until the log file needs more room than it has, everything goes on.
-  for (let waited = 0; waited < 60 && refusals() === before; waited += 1) await delay(100);
-  disk.empty();
+  try {
+    // Until the log file needs more room than it has, everything goes on.
+    await eventually(() => refusals() > before, { deadlineMs: 60_000 });
+  } finally {
+    disk.empty();
+  }
   struck();
   await load.untilAnswered(20);
-  return { hits: refusals() > before ? 1 : 0 };
+  return { hits: 1 };
 }

@@ -97,9 +97,9 @@ async function loseTail({ installation, load, struck }: FaultContext): Promise<I
 
 /** Drops everything of a partition that metering has not read, and then does what its operator does. */
 async function expireUnread({ installation, load, struck }: FaultContext): Promise<Injected> {
-  await eventually(async () => (await furthest(installation)) > 0n, { deadlineMs: 20_000 });
+  await eventually(async () => (await furthest(installation)) > 0n, { deadlineMs: 60_000 });
   await installation.process('metering').end('SIGKILL');
-  const unread = await eventually(() => unreadOf(installation), { deadlineMs: 20_000 });
+  const unread = await eventually(() => unreadOf(installation), { deadlineMs: 60_000 });
   await dropBelow(installation, COMPLETED, unread.partition, unread.next);
   await installation.start('metering');
   const moved = `UPDATE metering.log_position SET next_offset = ${unread.next}

@@ -5,6 +5,11 @@ import { ChaosUsageError } from './chaos-options.js';
 import { Installation } from './installation.js';
 import { lineWithoutVerdict, runCycle, type PlannedCycle } from './run-cycle.js';
 
+/** Longest way back to rest, milliseconds. */
+const QUIET_MS = 60_000;
+/** The same where other suites run beside it: it bounds the wait, and measures nothing. */
+const SMOKE_QUIET_MS = 180_000;
+
 /** What a run does. */
 export interface ChaosRunOptions {
   /** Number of the first cycle. */
@@ -45,9 +50,12 @@ export async function runChaos(options: ChaosRunOptions): Promise<readonly Chaos
   try {
     for (let cycle = options.from; cycle < last; cycle += 1) {
       installation ??= await Installation.boot();
-      const line = await runCycle(installation, plan(cycle)!, plan(cycle + 1)).catch(
-        (error: unknown) => lineWithoutVerdict(plan(cycle)!, error),
-      );
+      const line = await runCycle(
+        installation,
+        plan(cycle)!,
+        plan(cycle + 1),
+        options.isSmoke ? SMOKE_QUIET_MS : QUIET_MS,
+      ).catch((error: unknown) => lineWithoutVerdict(plan(cycle)!, error));
       lines.push(line);
       options.onLine(line);
       onBoot += 1;

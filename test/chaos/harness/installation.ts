@@ -15,6 +15,8 @@ export const SACRIFICED_PARTITION = LOG_PARTITIONS - 1;
 
 const GENEROUS_USD = 1_000;
 const TEAM = 'crew';
+/** Longest time until a key is made, milliseconds. */
+const KEY_MS = 60_000;
 /** Pause between two looks at a system that comes to rest, milliseconds. */
 const LOOK_MS = 60;
 
@@ -62,7 +64,12 @@ export class Installation {
 
   /** A key whose budget a few calls use up. */
   async tightKey(limitUsd: number): Promise<string> {
-    return (await safeKey(this.cluster, { max_budget: limitUsd })).key;
+    const make = async (): Promise<string> => {
+      // A failpoint of the cycle to come may have ended a service that makes keys.
+      await this.reviveServices();
+      return (await safeKey(this.cluster, { max_budget: limitUsd })).key;
+    };
+    return eventually(make, { deadlineMs: KEY_MS });
   }
 
   /** Where the simulator's log ends now, bytes. */

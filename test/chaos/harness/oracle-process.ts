@@ -8,12 +8,16 @@ import type { OracleConfig, Question, Verdict } from '../oracle/facts.js';
 /** The judge, as the process of its own that it is. */
 export class OracleProcess {
   private readonly waiting: ((line: string) => void)[] = [];
+  private end: string | null = null;
 
   private constructor(private readonly child: ChildProcess) {
     createInterface({ input: child.stdout! }).on('line', (line) => this.waiting.shift()?.(line));
     child.once('exit', (code) => {
-      for (const resolve of this.waiting) resolve(`{"error":"the judge ended with ${code}"}`);
+      this.end = `{"error":"the judge ended with ${code}"}`;
+      for (const resolve of this.waiting) resolve(this.end);
     });
+    // Its end says what there is to say.
+    child.stdin!.on('error', () => undefined);
   }
 
   /** @param directory takes the judge's settings */
@@ -28,6 +32,7 @@ export class OracleProcess {
   /** @returns the verdict, or why there is none at the moment */
   async ask(question: Question): Promise<Verdict | { readonly error: string }> {
     const line = await new Promise<string>((resolve) => {
+      if (this.end !== null) return resolve(this.end);
       this.waiting.push(resolve);
       this.child.stdin!.write(`${JSON.stringify(question)}\n`);
     });

@@ -6,8 +6,6 @@ import type { ChaosLine } from './chaos-line.js';
 import type { Installation, Settled } from './installation.js';
 import { SeededRandom } from './seeded-random.js';
 
-/** Longest way back to rest, milliseconds. */
-const QUIET_MS = 60_000;
 const REQUESTS_PER_SECOND = 60;
 /** Pays for exactly ten quick calls: 10 input and 20 output tokens at $1.5 and $2.5 a million. */
 const TIGHT_BUDGET_USD = 0.00065;
@@ -31,11 +29,15 @@ function armingOf(planned: PlannedCycle): { service: string; failpoints: string 
   return planned.fault.arming?.(randomOf(planned)) ?? null;
 }
 
-/** Puts one fault into a running installation under load, waits for rest, and has it judged. */
+/**
+ * Puts one fault into a running installation under load, waits for rest, and has it judged.
+ * @param quietMs longest way back to rest, milliseconds
+ */
 export async function runCycle(
   installation: Installation,
   planned: PlannedCycle,
   next: PlannedCycle | undefined,
+  quietMs: number,
 ): Promise<ChaosLine> {
   const { fault } = planned;
   const startedMs = clock.monotonicMs();
@@ -63,7 +65,7 @@ export async function runCycle(
     injected = { hits: 0, broken: `the injection failed: ${String(error)}` };
   }
   await load.stop();
-  const settled = await installation.untilQuiet(sinceByte, QUIET_MS);
+  const settled = await installation.untilQuiet(sinceByte, quietMs);
   load.close();
   const failpoints = countHits(installation.takeHits());
   return lineOf(planned, injected, settled, load.counts, {

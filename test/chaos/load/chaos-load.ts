@@ -23,6 +23,8 @@ export interface LoadCounts {
 const MOST_IN_FLIGHT = 48;
 /** Longest request, milliseconds. */
 const REQUEST_MS = 20_000;
+/** Longest wait for answers, or for the end of what is under way, milliseconds. */
+const PATIENCE_MS = 60_000;
 /** Upstream's own failures are told apart from ours by their code. */
 const UPSTREAM_CODES: ReadonlySet<string> = new Set(['upstream_error', 'upstream_timeout']);
 
@@ -53,7 +55,7 @@ export class ChaosLoad {
   async stop(): Promise<void> {
     this.running = false;
     await this.sending;
-    await eventually(() => this.underWay.size === 0, { deadlineMs: REQUEST_MS + 5_000 });
+    await eventually(() => this.underWay.size === 0, { deadlineMs: PATIENCE_MS });
   }
 
   /** Ends the connections to callers. */
@@ -63,9 +65,9 @@ export class ChaosLoad {
   }
 
   /** Waits until so many more requests were answered. */
-  async untilAnswered(more: number, deadlineMs = 20_000): Promise<void> {
+  async untilAnswered(more: number): Promise<void> {
     const target = this.counts.answered + more;
-    await eventually(() => this.counts.answered >= target, { deadlineMs });
+    await eventually(() => this.counts.answered >= target, { deadlineMs: PATIENCE_MS });
   }
 
   private async send(): Promise<void> {

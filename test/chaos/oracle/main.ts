@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { isDeepStrictEqual } from 'node:util';
 
 import { Control } from './control.js';
 import type { OracleConfig, Question, Verdict } from './facts.js';
@@ -32,7 +33,7 @@ async function answer(question: Question): Promise<Verdict> {
   const rows = await ledger.rows();
   const state = await ledgerState(ledger, config.database);
   const attempts = log.read();
-  return judge(config.models, {
+  const verdict = judge(config.models, {
     attempts,
     withoutId: log.withoutId,
     rows,
@@ -41,6 +42,10 @@ async function answer(question: Question): Promise<Verdict> {
     state,
     sinceByte: question.sinceByte,
   });
+  // Figures of different instants are one picture only when nothing moved between them.
+  const isStill = !verdict.quiet || isDeepStrictEqual(await control.read(postgresUrl), facts);
+  if (isStill) return verdict;
+  return { ...verdict, quiet: false, waiting: ['changes while it was looked at'] };
 }
 
 async function sample(): Promise<void> {
