@@ -13,6 +13,8 @@ import { RedisJobEngine } from './bullmq/redis-engine.js';
 const LOCK_MS = 30_000;
 /** Longest wait for the queues to close, milliseconds; an engine that is away does not answer. */
 const CLOSE_MS = 1_000;
+/** Longest wait for the engine to confirm an addition, milliseconds. */
+const ADD_MS = 1_000;
 
 /** Where the jobs of a process are. */
 export interface OpenJobsOptions {
@@ -23,6 +25,8 @@ export interface OpenJobsOptions {
   readonly runtime: Pick<Runtime, 'clock' | 'logger' | 'metrics' | 'health'>;
   /** How long a job belongs to a process that gives no sign, milliseconds. @default 30000 */
   readonly lockMs?: number;
+  /** Longest wait for the engine to confirm an addition, milliseconds. @default 1000 */
+  readonly addMs?: number;
 }
 
 /**
@@ -33,7 +37,7 @@ export interface OpenJobsOptions {
  *   it stops the jobs and the readiness instead
  */
 export async function openJobs(options: OpenJobsOptions): Promise<Jobs> {
-  const { redisUrl, databaseUrl, runtime, lockMs = LOCK_MS } = options;
+  const { redisUrl, databaseUrl, runtime, lockMs = LOCK_MS, addMs = ADD_MS } = options;
   const engine: JobEngine =
     redisUrl === null ? new PostgresJobEngine(databaseUrl) : new RedisJobEngine(redisUrl);
   const { clock, logger } = runtime;
@@ -42,14 +46,14 @@ export async function openJobs(options: OpenJobsOptions): Promise<Jobs> {
   await upkeep.probe();
   if (!upkeep.isUp()) upkeep.warnAway('no answer at start');
   runtime.health.register('jobs', async () => upkeep.check());
-  const queue = new BullJobQueue({ engine, metrics, logger, isUp: () => upkeep.isUp() });
+  const queue = new BullJobQueue({ engine, metrics, logger, addMs, isUp: () => upkeep.isUp() });
   const workers = new BullJobWorkers({ engine, metrics, logger, lockMs });
   if (upkeep.isUp()) workers.start();
   upkeep.start(queue, workers);
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
-    await upkeep.stop();
-    await workers.close();
+    // Both at once: a look in hand may take seconds, in which no other job may begin.
+    await Promise.all([workers.close(), upkeep.stop()]);
     const queuesClosed = queue.close();
     queuesClosed.catch(() => undefined);
     await withinMs(queuesClosed, CLOSE_MS, undefined);

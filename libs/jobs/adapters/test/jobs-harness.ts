@@ -7,7 +7,7 @@ import { openJobs } from '../src/index.js';
 export async function openTestJobs(options: {
   readonly redisUrl: string | null;
   readonly databaseUrl: string;
-  readonly lockMs?: number;
+  readonly addMs?: number;
 }): Promise<OpenedJobs> {
   const runtime = createRuntime({ service: 'test', partitions: 1, logLevel: 'silent' });
   const jobs = await openJobs({ ...options, runtime });

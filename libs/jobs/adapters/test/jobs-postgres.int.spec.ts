@@ -13,7 +13,11 @@ jobsContract('PostgreSQL', async () => {
   const opened: OpenedJobs[] = [];
   return {
     open: async () => {
-      const jobs = await openTestJobs({ redisUrl: null, databaseUrl: postgres.url });
+      const jobs = await openTestJobs({
+        redisUrl: null,
+        databaseUrl: postgres.url,
+        addMs: 60_000,
+      });
       opened.push(jobs);
       return jobs;
     },

@@ -5,8 +5,6 @@ import type { Logger } from '#libs/platform/telemetry';
 import type { EngineQueue, JobEngine } from './job-engine.js';
 import type { JobMetrics, QueueStanding } from './job-metrics.js';
 
-/** Longest wait for the engine to confirm an addition, milliseconds. */
-const ADD_MS = 1_000;
 /** Additions that may wait for the engine at once in this process; more are not added. */
 const MAX_PENDING = 256;
 /** Shortest interval of a schedule, milliseconds. */
@@ -29,6 +27,8 @@ export interface BullJobQueueParts {
   readonly engine: JobEngine;
   readonly metrics: JobMetrics;
   readonly logger: Pick<Logger, 'warn'>;
+  /** Longest wait for the engine to confirm an addition, milliseconds. */
+  readonly addMs: number;
   /** Whether the engine answered when it was last asked. */
   readonly isUp: () => boolean;
 }
@@ -55,7 +55,7 @@ export class BullJobQueue extends JobQueue {
     const confirmed = this.confirm(name, data, id, delayMs).finally(() => {
       this.pending -= 1;
     });
-    const isAdded = await withinMs(confirmed, ADD_MS, false);
+    const isAdded = await withinMs(confirmed, this.parts.addMs, false);
     if (isAdded) metrics.addition(name);
     else metrics.missed(name, 'away');
     return isAdded;

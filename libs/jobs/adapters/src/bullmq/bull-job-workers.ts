@@ -33,6 +33,7 @@ export class BullJobWorkers extends JobWorkers {
   private readonly running = new Map<string, EngineWorker>();
   private readonly stopping = new AbortController();
   private isStarted = false;
+  private isClosing = false;
 
   constructor(private readonly parts: BullJobWorkersParts) {
     super();
@@ -42,7 +43,7 @@ export class BullJobWorkers extends JobWorkers {
     if (this.registrations.has(name)) throw new Error(`job ${name} has a handler already`);
     const registration = { name, handler, limits };
     this.registrations.set(name, registration);
-    if (this.isStarted) this.open(registration);
+    if (this.isStarted && !this.isClosing) this.open(registration);
   }
 
   /** The names that have a handler here. */
@@ -52,13 +53,14 @@ export class BullJobWorkers extends JobWorkers {
 
   /** Begins to run jobs; the engine has answered. Idempotent. */
   start(): void {
-    if (this.isStarted || this.stopping.signal.aborted) return;
+    if (this.isStarted || this.isClosing) return;
     this.isStarted = true;
     for (const registration of this.registrations.values()) this.open(registration);
   }
 
   /** Takes no more jobs; see `Jobs.close`. */
   async close(): Promise<void> {
+    this.isClosing = true;
     const workers = [...this.running.values()];
     const graceful = Promise.all(workers.map((worker) => worker.close())).then(() => true);
     // An engine that is away would let it wait for ever.
