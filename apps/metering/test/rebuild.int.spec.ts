@@ -114,11 +114,13 @@ async function given(at: Member, count: number): Promise<void> {
   }
   await at.eventLog.append([emitter.rejected(rejected(count + 1, {}, clock.nowMs()))]);
   await eventually(async () => (await figures())?.requests === count);
+  // The figures say nothing of the refusal, which is a batch of its own.
   await eventually(async () => {
-    const { rows } = await at.database.query<{ n: bigint }>(
-      'SELECT count(*) AS n FROM seal_queue WHERE done_at IS NULL',
+    const { rows } = await at.database.query<{ rows: bigint; waiting: bigint }>(
+      `SELECT coalesce(sum(row_count), 0)::bigint AS rows,
+         count(*) FILTER (WHERE done_at IS NULL) AS waiting FROM seal_queue`,
     );
-    return rows[0]!.n === 0n;
+    return rows[0]!.rows === BigInt(count + 1) && rows[0]!.waiting === 0n;
   });
 }
 
@@ -205,6 +207,26 @@ test('a ledger row that is gone is found, and put back with its rollup when aske
   const { total } = mended;
   expect(total).toBeGreaterThanOrEqual(2);
   expect(again).toMatchObject({ state: 'done', differing: 0, total, done: total, compared: 7 });
+});
+
+test('a batch that other rating rules made counts as whole while its rows are there, and is named when not', async () => {
+  const at = await member();
+  await given(at, 1);
+  // As rules made them by which each row came to a dollar more.
+  await postgres.database('metering').query(
+    `UPDATE sink_plan SET rater = rater + 1, charge_usd = charge_usd + 1
+     WHERE topic = '${TOPICS.requestCompleted}'`,
+  );
+  await session.run({
+    name: 'test.damage',
+    sql: 'ALTER TABLE raw_usage_v1 UPDATE charge_usd = charge_usd + 1 WHERE 1',
+  });
+  expect(await rebuild(at, { kind: 'ledger' })).toMatchObject({ state: 'done', differing: 0 });
+  await session.run({ name: 'test.damage', sql: 'TRUNCATE TABLE raw_usage_v1' });
+  const seen = await rebuild(at, { kind: 'ledger', apply: true });
+  expect(seen).toMatchObject({ state: 'done', differing: 1, repaired: 0 });
+  expect(seen.differences[0]).toMatchObject({ outcome: 'formed_otherwise', rebuilt: null });
+  expect(await ledgerSums(chdb.engine)).toMatchObject({ rows: 0 });
 });
 
 test('a replay from zero changes neither rows nor figures', async () => {

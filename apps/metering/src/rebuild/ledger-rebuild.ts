@@ -118,6 +118,8 @@ export class LedgerRebuild extends RebuildWay {
     } catch (error) {
       const outcome = outcomeOf(error);
       if (outcome === null) throw error;
+      // Rated by the rules of then, and all there.
+      if (isOfOtherRules(error) && isSameDigest(held, stored.digest)) return null;
       return { subject: batchId, outcome, stored: figuresOf(held), rebuilt: null };
     }
     if (isSameDigest(held, formed.digest)) return null;
@@ -191,9 +193,13 @@ function figuresOf({ rows, chargePicoUsd }: BatchDigest): RebuildFigures {
 /** What an error says of a batch; null for one that says nothing of it. */
 function outcomeOf(error: unknown): RebuildDifference['outcome'] | null {
   if (!(error instanceof AppError)) return null;
-  if (error.code === 'internal.assertion') return 'formed_otherwise';
+  if (error.code === 'internal.assertion' || isOfOtherRules(error)) return 'formed_otherwise';
   const isGone = ['metering.log_rewritten', 'event_log.out_of_range'].includes(error.code);
   return isGone ? 'unreadable' : null;
+}
+
+function isOfOtherRules(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'metering.rater_changed';
 }
 
 function placeText({ topic, partition, first_offset: first }: BatchPlace): string {

@@ -82,13 +82,23 @@ export class SealQueue {
     );
   }
 
-  /** Seals again what was sealed in the last `seconds`: a power failure can take what was answered. */
-  async reopen(db: Queryable, topic: string, partition: number, seconds: number): Promise<void> {
+  /**
+   * Seals again what was sealed in the last `seconds`, and these batches: a power failure can take what
+   * was answered.
+   */
+  async reopen(
+    db: Queryable,
+    topic: string,
+    partition: number,
+    seconds: number,
+    batchIds: readonly string[],
+  ): Promise<void> {
     const { rowCount } = await db.query(
       `UPDATE seal_queue SET done_at = NULL
-       WHERE topic = $1 AND partition = $2
-         AND done_at > clock_timestamp() - make_interval(secs => $3)`,
-      [topic, partition, seconds],
+       WHERE done_at IS NOT NULL AND (batch_id = ANY ($4::text[])
+         OR topic = $1 AND partition = $2
+           AND done_at > statement_timestamp() - make_interval(secs => $3))`,
+      [topic, partition, seconds, batchIds],
     );
     if (rowCount > 0) this.listener();
   }

@@ -1,12 +1,12 @@
 import { TOPICS } from '#libs/events';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
-import { AppError, assert, failpoint, messageOf, type Clock } from '#libs/kernel';
+import { assert, failpoint, messageOf, type Clock } from '#libs/kernel';
 import type { Database, OutboxWriter, Transaction } from '#libs/platform/postgres';
 import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import { isSameDigest, type LedgerTable, type UsageStore } from '#libs/usage/core';
 
-import { inputSha256, type BatchRange } from '../domain/batch-identity.js';
+import { inputSha256 } from '../domain/batch-identity.js';
 import { resendRequest } from '../domain/emitter-range.js';
 import {
   formBatch,
@@ -24,6 +24,7 @@ import { InsertRepair } from './insert-repair.js';
 import type { MeteringMetrics } from './metering-metrics.js';
 import type { OwnedPartition } from './owned-partition.js';
 import { PlanStore, type StoredPlan } from './plan-store.js';
+import { logRewritten, raterChanged } from './plan.error.js';
 import type { PriceCopies } from './price-copies.js';
 import { isRowFault, RowFaultSearch } from './row-fault.js';
 import { StreamStore } from './stream-store.js';
@@ -147,6 +148,7 @@ export class BatchSink {
    * Looks whether the store still holds finished batches of the partition, and inserts again what it
    * lost (a power failure can take parts that were acknowledged). One read for hundreds of batches:
    * a start waits for this.
+   * @throws AppError `metering.rater_changed` when rows are missing that only other rules can make
    */
   async verifyDone(
     owned: OwnedPartition,
@@ -174,7 +176,7 @@ export class BatchSink {
 
   /**
    * Forms a finished batch again, from the same records; what it says of streams means nothing.
-   * @throws AppError `metering.log_rewritten`, `event_log.out_of_range`
+   * @throws AppError `metering.log_rewritten`, `event_log.out_of_range`, `metering.rater_changed`
    */
   async formAgain(stored: StoredPlan, signal: AbortSignal): Promise<PlannedBatch> {
     const { logPartitions, prices } = this.parts;
@@ -182,7 +184,10 @@ export class BatchSink {
     const records = await this.readAgain(stored);
     const formed = formBatch(records, { logPartitions, streams: [], first: range.first, noted });
     const plan = planBatch(formed, await prices.resolve(formed.priceIds, signal));
-    assert(isSameDigest(plan.digest, stored.digest), `batch ${stored.batchId} forms differently`);
+    const isSame = isSameDigest(plan.digest, stored.digest);
+    // What was sealed and told to the budgets is never rated anew.
+    if (!isSame && stored.rater !== RATER) throw raterChanged(stored, RATER);
+    assert(isSame, `batch ${stored.batchId} forms differently`);
     return plan;
   }
 
@@ -329,11 +334,11 @@ export class BatchSink {
     const { earliest } = await this.parts.eventLog.bounds(topic, partition);
     for (let from = first > earliest ? first : earliest; from <= last;) {
       const read = await this.parts.eventLog.read(topic, partition, from, READ_LIMIT);
-      if (read.length === 0) throw rewritten(stored.range);
+      if (read.length === 0) throw logRewritten(stored.range);
       records.push(...read.filter(({ offset }) => offset <= last));
       from = read.at(-1)!.offset + 1n;
     }
-    if (!inputSha256(records).equals(stored.inputSha256)) throw rewritten(stored.range);
+    if (!inputSha256(records).equals(stored.inputSha256)) throw logRewritten(stored.range);
     return records;
   }
 
@@ -380,15 +385,4 @@ export class BatchSink {
 
 function keyOf({ topic, partition }: OwnedPartition): string {
   return `${topic}/${partition}`;
-}
-
-function rewritten({ topic, partition, first, last }: BatchRange): AppError {
-  return new AppError({
-    code: 'metering.log_rewritten',
-    kind: 'internal',
-    publicMessage: 'internal error',
-    internalMessage:
-      `offsets ${first} to ${last} of ${topic}/${partition} are not what was planned; ` +
-      `next_offset ${last + 1n} gives the batch up and asks its emitters anew`,
-  });
 }

@@ -12,7 +12,10 @@ import type { BatchSink } from './batch-sink.js';
 import type { OwnedPartition } from './owned-partition.js';
 import type { PartitionHealth } from './partition-health.js';
 
-/** Finished batches younger than this are verified once after a start, seconds. */
+/**
+ * Batches that were finished in the last so many seconds of a partition's work are verified once after
+ * a start: what a power failure took, however long it lasted.
+ */
 const VERIFY_SECONDS = 600;
 /** What is read of a partition that lost records, to see whose they were. */
 const PEEK = { maxRecords: 5_000, maxBytes: 8 * 1024 * 1024 };
@@ -64,20 +67,21 @@ export class MeteringOwner extends PartitionOwner {
       // An unfinished batch whose records are gone can never be formed again: that is told first.
       await this.refuseHole(owned, await this.unplannedFrom(owned, taken.nextOffset));
       const nextOffset = await sink.settleEarlier(owned, this.stopping.signal);
-      await this.verifyRecent(owned);
+      await this.verifyLast(owned);
       await this.refuseHole(owned, nextOffset);
       return { epoch: taken.epoch, nextOffset };
     });
   }
 
-  private async verifyRecent(owned: OwnedPartition): Promise<void> {
+  private async verifyLast(owned: OwnedPartition): Promise<void> {
     const { topic, partition } = owned;
     const key = `${topic}/${partition}`;
     if (this.verified.has(key)) return;
     const { database, sink } = this.parts;
-    const recent = await sink.plans.recentlyDone(database, topic, partition, VERIFY_SECONDS);
-    await sink.verifyDone(owned, recent, this.stopping.signal);
-    await sink.seals.reopen(database, topic, partition, VERIFY_SECONDS);
+    const last = await sink.plans.lastDone(database, topic, partition, VERIFY_SECONDS);
+    await sink.verifyDone(owned, last, this.stopping.signal);
+    const batchIds = last.map(({ batchId }) => batchId);
+    await sink.seals.reopen(database, topic, partition, VERIFY_SECONDS, batchIds);
     this.verified.add(key);
   }
 

@@ -40,6 +40,9 @@ interface PlanRow extends Record<string, unknown> {
   readonly state: 'PREPARED' | 'DONE';
 }
 
+/** Ten minutes of 33 batches a second: a partition commits a few. */
+const MOST_LAST_DONE = 20_000;
+
 function fromRow(row: PlanRow): StoredPlan {
   return {
     batchId: row.batch_id,
@@ -191,17 +194,23 @@ export class PlanStore {
     return rows.map(fromRow);
   }
 
-  /** Plans of a partition that were finished within the last `seconds`, oldest first. */
-  async recentlyDone(
+  /**
+   * Plans with rows of a partition that were finished within the last `seconds` of its work, however
+   * long ago that was; oldest first, at most the newest 20,000.
+   */
+  async lastDone(
     db: Queryable,
     topic: string,
     partition: number,
     seconds: number,
   ): Promise<readonly StoredPlan[]> {
     const { rows } = await db.query<PlanRow>(
-      `SELECT * FROM sink_plan
-       WHERE topic = $1 AND partition = $2 AND state = 'DONE' AND row_count > 0
-         AND done_at > clock_timestamp() - make_interval(secs => $3)
+      `WITH newest AS (
+         SELECT * FROM sink_plan WHERE topic = $1 AND partition = $2 AND state = 'DONE'
+         ORDER BY first_offset DESC LIMIT ${MOST_LAST_DONE})
+       SELECT * FROM newest
+       WHERE row_count > 0
+         AND done_at > (SELECT max(done_at) FROM newest) - make_interval(secs => $3)
        ORDER BY first_offset`,
       [topic, partition, seconds],
     );
