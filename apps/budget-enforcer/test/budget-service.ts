@@ -26,19 +26,11 @@ export async function startBudgetService(
     env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'silent', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let output = '';
-  child.stdout!.on('data', (text: Buffer) => (output += text.toString()));
-  const url = await eventually(
-    () => {
-      if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-      return /listening on (\S+)/.exec(output)?.[1] ?? false;
-    },
-    { deadlineMs: 30_000 },
-  );
+  const url = await addressOf(child);
   const transport = new HttpRpcTransport({
-    baseUrls: { [BUDGET_SERVICE]: url as string },
+    baseUrls: { [BUDGET_SERVICE]: url },
     secret: env.SERVICE_SECRET,
-    timeoutMs: 5_000,
+    timeoutMs: 30_000,
   });
   const close = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null> => {
     const isRunning = child.exitCode === null && child.signalCode === null;
@@ -50,9 +42,25 @@ export async function startBudgetService(
   };
   let closed: Promise<number | null> | undefined;
   return {
-    url: url as string,
+    url,
     authority: rpcClient<BudgetAuthority>(transport, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS),
     child,
     close: (signal) => (closed ??= close(signal)),
   };
+}
+
+/** @throws Error when it ends or says nothing for a minute; it is killed then */
+async function addressOf(child: ChildProcess): Promise<string> {
+  let output = '';
+  child.stdout!.on('data', (text: Buffer) => (output += text.toString()));
+  const isOver = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  try {
+    await eventually(() => output.includes('\n') || isOver(), { deadlineMs: 60_000 });
+    const url = /listening on (\S+)/.exec(output)?.[1];
+    if (url === undefined) throw new Error(`the service ended with ${child.exitCode}: ${output}`);
+    return url;
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
 }

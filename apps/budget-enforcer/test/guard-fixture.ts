@@ -10,7 +10,7 @@ import type { BudgetDefinitionInput, BudgetSubject, PlaceHoldInput } from '#libs
 import type { UsageRatedV1 } from '#libs/events';
 import { parseUsd, SystemClock, SystemRandom, uuidV4 } from '#libs/kernel';
 import { OutboxWriter, type Database } from '#libs/platform/postgres';
-import { startTestPostgres, type TestPostgres } from '#libs/testing';
+import { eventually, startTestPostgres, type TestPostgres } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 const random = new SystemRandom();
@@ -46,6 +46,17 @@ export class Guard {
 export interface Published {
   readonly type: string;
   readonly data: Record<string, unknown>;
+}
+
+/**
+ * Asks again until it is answered, as callers of the authority do: a row may be locked for longer than
+ * it waits. What was decided stays decided.
+ */
+export async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
+  const answered = await eventually(async () => ({ answer: await call() }), {
+    deadlineMs: 60_000,
+  });
+  return answered.answer;
 }
 
 /** A database with the guard's schema. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
-import type { PlaceHoldInput, PlaceHoldResult } from '#libs/budgets/core';
+import type { PlaceHoldInput } from '#libs/budgets/core';
 import { eventHeaders, TOPICS, USAGE_RATED_V1, type UsageRatedV1 } from '#libs/events';
 import { PostgresEventLog, productTopics, provisionTopics } from '#libs/event-log/adapters';
 import { parseUsd, SystemClock, SystemRandom } from '#libs/kernel';
@@ -17,7 +17,7 @@ import { ClusterPostgres, eventually } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { startBudgetService, type BudgetService } from './budget-service.js';
-import { definition, freshKey, Guard, rated, want } from './guard-fixture.js';
+import { definition, freshKey, Guard, rated, untilAnswered, want } from './guard-fixture.js';
 
 const KILLS = 6;
 const EMITTER = 'emitter-of-the-test';
@@ -58,13 +58,6 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** The same again until it is answered; how often nobody knows. */
-function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
-  return eventually(async () => ({ answer: await call() }), { deadlineMs: 60_000 }).then(
-    ({ answer }) => answer,
-  );
-}
-
 async function append(batch: UsageRatedV1): Promise<void> {
   const headers = eventHeaders({
     id: 'test',
@@ -86,7 +79,7 @@ describe('PostgreSQL killed under load', () => {
   test('every hold is there once, every charge is settled once, nothing answered is gone', async () => {
     const key = freshKey();
     const budget = definition(key, '1000');
-    await service.authority.applyDefinition(budget);
+    await untilAnswered(() => service.authority.applyDefinition(budget));
     const stopping = new AbortController();
     const held: PlaceHoldInput[] = [];
     let settled = 0;
@@ -95,7 +88,7 @@ describe('PostgreSQL killed under load', () => {
       while (!stopping.signal.aborted) {
         const hold = want([key], '0.01');
         const [result] = await untilAnswered(() => service.authority.placeHolds(EMITTER, [hold]));
-        expect((result as PlaceHoldResult).outcome).toBe('held');
+        expect(result?.outcome).toBe('held');
         held.push(hold);
         if (held.length % 3 === 0) continue;
         const at = settled;
@@ -133,8 +126,9 @@ describe('PostgreSQL killed under load', () => {
       new Set(held.map(({ holdId }) => holdId)),
     );
     expect(service.child.exitCode).toBe(null);
-    await eventually(async () => {
-      expect((await fetch(`${service.url}/health/ready`)).status).toBe(200);
-    });
-  }, 240_000);
+    await eventually(
+      async () => expect((await fetch(`${service.url}/health/ready`)).status).toBe(200),
+      { deadlineMs: 60_000 },
+    );
+  }, 480_000);
 });

@@ -18,8 +18,8 @@ import {
   ClusterApi,
   ClusterProcess,
   eventually,
-  freePorts,
   startTestKafka,
+  stablePorts,
   startTestPostgres,
   type TestKafka,
   type TestPostgres,
@@ -49,7 +49,7 @@ interface Deployment {
 async function deploy(kafka: TestKafka | null): Promise<Deployment> {
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
   const postgres: TestPostgres = await startTestPostgres();
-  const [authPort, budgetPort] = await freePorts(2);
+  const [authPort, budgetPort] = await stablePorts(2);
   const authUrl = `http://127.0.0.1:${authPort}`;
   const env = {
     NODE_ENV: 'test',
@@ -173,8 +173,9 @@ describe.each(['PostgreSQL', 'Kafka'])('on an event log in %s', (log) => {
       const subjectId = id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
       subjects.push({ scope: 'key', subjectId });
     }
-    await eventually(async () =>
-      expect(await count(superuser, 'budget.budget_account')).toBe(KEYS),
+    await eventually(
+      async () => expect(await count(superuser, 'budget.budget_account')).toBe(KEYS),
+      { deadlineMs: 60_000 },
     );
     const batches = Array.from({ length: BATCHES }, (_, n) => rated([n, n], subjects, '0.01'));
     for (let round = 0; round < 4; round += 1) {
@@ -203,12 +204,20 @@ describe.each(['PostgreSQL', 'Kafka'])('on an event log in %s', (log) => {
       async () => expect(await count(superuser, 'auth.budget_state WHERE exhausted')).toBe(KEYS),
       { deadlineMs: 60_000 },
     );
-    expect(await revokedKeys(eventLog)).toEqual(
-      new Set(subjects.map(({ subjectId }) => subjectId)),
+    await eventually(
+      async () =>
+        expect(await revokedKeys(eventLog)).toEqual(
+          new Set(subjects.map(({ subjectId }) => subjectId)),
+        ),
+      { deadlineMs: 60_000 },
     );
     for (const { subjectId } of subjects) {
       const budgetRow = { scope: 'key', scope_id: subjectId, period: 'total', limit_usd: '2' };
-      expect((await api.admin('PUT', '/api/budgets', budgetRow)).status).toBe(200);
+      // While it cannot be told to the guard at once it is refused; the same again is no other change.
+      await eventually(
+        async () => expect((await api.admin('PUT', '/api/budgets', budgetRow)).status).toBe(200),
+        { deadlineMs: 60_000 },
+      );
     }
     await eventually(
       async () => expect(await count(superuser, 'auth.budget_state WHERE exhausted')).toBe(0),
@@ -217,5 +226,5 @@ describe.each(['PostgreSQL', 'Kafka'])('on an event log in %s', (log) => {
     for (const each of [auth, budget]) {
       expect(await each.end('SIGTERM')).toEqual({ code: 0, signal: null });
     }
-  }, 240_000);
+  }, 480_000);
 });

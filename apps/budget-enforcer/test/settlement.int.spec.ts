@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { pruneBudget, readRatedHoles, readStanding, RECONCILER_LOCK } from '#libs/budgets/adapters';
 import type { UsageRatedV1 } from '#libs/events';
 import { parseUsd } from '#libs/kernel';
-import type { TestPostgres } from '#libs/testing';
+import { eventually, type TestPostgres } from '#libs/testing';
 
 import {
   definition,
@@ -16,6 +16,7 @@ import {
   Guard,
   rated,
   startGuardPostgres,
+  untilAnswered,
   want,
 } from './guard-fixture.js';
 
@@ -25,7 +26,7 @@ let guard: Guard;
 beforeAll(async () => {
   postgres = await startGuardPostgres();
   guard = new Guard(postgres.database('budget'));
-}, 60_000);
+});
 
 afterAll(() => postgres.stop());
 
@@ -155,12 +156,14 @@ describe('settling', () => {
       for (const batch of batches) await guard.settle(batch);
     })();
     const defining = (async () => {
-      for (const budget of budgets) await other.authority.applyDefinition(budget);
+      for (const budget of budgets) {
+        await untilAnswered(() => other.authority.applyDefinition(budget));
+      }
     })();
     await Promise.all([settling, defining]);
     const figures = await guard.authority.figures(budgets.map((each) => each.budgetId));
     expect(figures.map((each) => each.settledPicoUsd)).toEqual(budgets.map(() => parseUsd('0.4')));
-  }, 30_000);
+  });
 
   test('partitions settling one team at once, while holds are placed, lose and double nothing', async () => {
     const team = { scope: 'team' as const, subjectId: freshId() };
@@ -172,7 +175,9 @@ describe('settling', () => {
       const mine = new Guard(postgres.database('budget'));
       for (let at = 0; at < 20; at += 1) {
         const hold = want([key, team], '0.02');
-        const [placed] = await mine.authority.placeHolds(`e${partition}`, [hold]);
+        const [placed] = await untilAnswered(() =>
+          mine.authority.placeHolds(`e${partition}`, [hold]),
+        );
         expect(placed?.outcome).toBe('held');
         const batch = rated([at, at], [key, team], '0.01', [[hold.holdId, '0.01']]);
         await mine.settle({ ...batch, source: { ...batch.source, partition } });
@@ -259,7 +264,11 @@ describe('blocks', () => {
     );
     expect(await guard.reconciler.execute()).toEqual({ isOwner: false, corrected: 0 });
     await postgres.database(null).query('SELECT pg_terminate_backend($1, 5000)', [rows[0]!.pid]);
-    expect(await guard.reconciler.execute()).toEqual({ isOwner: true, corrected: 0 });
+    // The lock goes with the session, which may take its time to end.
+    await eventually(
+      async () => expect(await guard.reconciler.execute()).toEqual({ isOwner: true, corrected: 0 }),
+      { deadlineMs: 60_000 },
+    );
     await holder.close();
   });
 });
