@@ -34,7 +34,9 @@ import { GapResendWorker } from './sink/gap-resend.worker.js';
 import { LogLedgerProgress } from './sink/ledger-progress.js';
 import { LogRatedReplay } from './sink/log-rated-replay.js';
 import { MeteringOwner } from './sink/metering-owner.js';
+import type { MeteringMetrics } from './sink/metering-metrics.js';
 import { openSink } from './sink/open-sink.js';
+import { OwnRecords } from './sink/own-records.js';
 import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
 
 /** Terminal records are kept in the log for 7 days after they are in the ledger. */
@@ -75,6 +77,19 @@ function exposePorts(options: MeteringOptions, sink: BatchSink): void {
   host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
 }
 
+/** What sees to it that missing records come. */
+function gapsOf(
+  options: MeteringOptions,
+  { streams }: BatchSink,
+  outbox: OutboxWriter,
+  metrics: MeteringMetrics,
+): GapResendWorker {
+  const { database, eventLog, runtime } = options;
+  const { clock, logger, partitions: logPartitions } = runtime;
+  const own = new OwnRecords({ database, eventLog, outbox, clock, logger, logPartitions });
+  return new GapResendWorker({ database, outbox, streams, own, clock, metrics, logger });
+}
+
 /** The objects of the service, wired by hand: none of them knows the framework. */
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
@@ -98,8 +113,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     random: runtime.random,
     logger,
   });
-  const { streams } = sink;
-  const gaps = new GapResendWorker({ database, outbox, streams, clock, metrics, logger });
+  const gaps = gapsOf(options, sink, outbox, metrics);
   const { ledgerUpkeep } = options;
   const rebuilds =
     ledgerUpkeep === undefined ? null : openRebuilds(options, ledgerUpkeep, sink, metrics);

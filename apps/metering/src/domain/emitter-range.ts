@@ -1,4 +1,5 @@
 import {
+  EMITTER_LOST_V1,
   EMITTER_RESEND_V1,
   eventHeaders,
   laneTarget,
@@ -55,16 +56,35 @@ export function decodeLost(
   return range;
 }
 
+/** The record by which an emitter of ours says that a range of its stream is gone for good. */
+export function lostReport(
+  range: EmitterRange,
+  nowMs: number,
+  logPartitions: number,
+): LogRecordInput {
+  const data = rangeData(range);
+  const headers = eventHeaders({
+    id: `${rangeName(data)}.lost`,
+    type: EMITTER_LOST_V1,
+    service: 'metering',
+    time: toRfc3339(nowMs),
+    subject: data.emitter_id,
+    partitionKey: data.emitter_id,
+  });
+  return {
+    topic: TOPICS.requestCompleted,
+    partition: laneTarget(range.lane, logPartitions).partition,
+    key: data.emitter_id,
+    headers: { ...headers },
+    value: Buffer.from(JSON.stringify(data)),
+  };
+}
+
 /** The message that asks an emitter to send a range once more. @param asks how often before */
 export function resendRequest(range: EmitterRange, asks: number, nowMs: number): LogRecordInput {
-  const data: EmitterRangeV1 = {
-    emitter_id: range.emitterId,
-    lane: range.lane,
-    from_seq: range.fromSeq.toString(),
-    to_seq: range.toSeq.toString(),
-  };
+  const data = rangeData(range);
   const headers = eventHeaders({
-    id: `${data.emitter_id}.${data.lane}.${data.from_seq}-${data.to_seq}.${asks}`,
+    id: `${rangeName(data)}.${asks}`,
     type: EMITTER_RESEND_V1,
     service: 'metering',
     time: toRfc3339(nowMs),
@@ -78,4 +98,12 @@ export function resendRequest(range: EmitterRange, asks: number, nowMs: number):
     headers: { ...headers },
     value: Buffer.from(JSON.stringify(data)),
   };
+}
+
+function rangeData({ emitterId, lane, fromSeq, toSeq }: EmitterRange): EmitterRangeV1 {
+  return { emitter_id: emitterId, lane, from_seq: String(fromSeq), to_seq: String(toSeq) };
+}
+
+function rangeName({ emitter_id, lane, from_seq, to_seq }: EmitterRangeV1): string {
+  return `${emitter_id}.${lane}.${from_seq}-${to_seq}`;
 }

@@ -18,7 +18,13 @@ import type { EmitterRange } from './emitter-range.js';
 import { EmitterStreams, type StreamPosition, type StreamState } from './emitter-streams.js';
 import { needsPrice, type AttemptEnvelope } from './event-decoder.js';
 import { ratedMessage } from './rated-message.js';
-import { classify, refused, streamOf, type ClassifiedRecord } from './record-class.js';
+import {
+  classify,
+  refused,
+  relayedStreamOf,
+  streamOf,
+  type ClassifiedRecord,
+} from './record-class.js';
 import { settle } from './settlement.js';
 
 /** Version of the rules that turn a record into a row; raised when the same record gives another row. */
@@ -97,10 +103,14 @@ export function streamsOf(
 ): readonly { readonly emitterId: string; readonly lane: number }[] {
   const found = new Map<string, { readonly emitterId: string; readonly lane: number }>();
   for (const record of records) {
-    const stream = streamOf(record, logPartitions);
-    if (stream === null) continue;
-    const { emitterId, lane } = stream;
-    found.set(`${emitterId}/${lane}`, { emitterId, lane });
+    for (const stream of [
+      streamOf(record, logPartitions),
+      relayedStreamOf(record, logPartitions),
+    ]) {
+      if (stream === null) continue;
+      const { emitterId, lane } = stream;
+      found.set(`${emitterId}/${lane}`, { emitterId, lane });
+    }
   }
   return [...found.values()];
 }
@@ -121,7 +131,10 @@ export function formBatch(
   const kept: ClassifiedRecord[] = [];
   for (const record of records) {
     const stream = streamOf(record, logPartitions);
+    const relayed = relayedStreamOf(record, logPartitions);
     const { offset } = record;
+    // It has arrived as what its outbox numbered, whether it is news or a repeat.
+    if (relayed !== null) streams.accept(relayed);
     const wasDropped = noted?.dropped?.has(offset);
     // A repeat moves no stream, whoever says that it is one.
     const isNews = wasDropped !== true && (stream === null || streams.accept(stream));

@@ -68,6 +68,9 @@ export function outboxEmitterId(service: string): string {
   return createHash('sha256').update('outbox').update(service).digest('hex').slice(0, 32);
 }
 
+/** Metering as an emitter: its outbox, from which parked records are appended again. */
+export const OWN_EMITTER_ID = outboxEmitterId('metering');
+
 /**
  * The place of a record in its emitter's stream, from its headers. A record out of an outbox is in
  * the stream of that outbox, whose sequences are free of gaps per topic and partition.
@@ -79,6 +82,16 @@ export function streamOf(record: LogRecord, logPartitions: number): StreamPositi
   if (named === null) return null;
   const target = laneTarget(named.lane, logPartitions);
   return target.topic === record.topic && target.partition === record.partition ? named : null;
+}
+
+/**
+ * The place in the stream of the outbox that a record of another emitter came through; null when it
+ * came through none. The outbox has numbered it too.
+ */
+export function relayedStreamOf(record: LogRecord, logPartitions: number): StreamPosition | null {
+  return record.headers['ce_emitterid'] === undefined
+    ? null
+    : outboxStreamOf(record, logPartitions);
 }
 
 /** The place that headers name, wherever the record lies; null when they name none. */

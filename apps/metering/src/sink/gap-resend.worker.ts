@@ -3,7 +3,9 @@ import type { Database, OutboxWriter } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 
 import { resendRequest } from '../domain/emitter-range.js';
+import { OWN_EMITTER_ID } from '../domain/record-class.js';
 import type { MeteringMetrics } from './metering-metrics.js';
+import type { OwnRecords } from './own-records.js';
 import type { StreamStore } from './stream-store.js';
 
 /** What the worker works with. */
@@ -11,6 +13,8 @@ export interface GapResendParts {
   readonly database: Database;
   readonly outbox: OutboxWriter;
   readonly streams: StreamStore;
+  /** What metering appended itself; nobody else can answer for it. */
+  readonly own: OwnRecords;
   readonly clock: Clock;
   readonly metrics: MeteringMetrics;
   readonly logger: Logger;
@@ -40,18 +44,22 @@ export class GapResendWorker {
     await this.running;
   }
 
-  /** Asks for what is due. @returns how many ranges */
+  /** Asks for what is due, and sends own records again. @returns how many ranges were due */
   async look(): Promise<number> {
-    const { database, outbox, streams, clock, metrics } = this.parts;
+    const { database, outbox, streams, own, clock, metrics } = this.parts;
     const due = await database.transaction(async (tx) => {
       const ranges = await streams.takeDue(tx, MOST_PER_LOOK);
       const nowMs = clock.nowMs();
+      const ofOthers = ranges.filter(({ emitterId }) => emitterId !== OWN_EMITTER_ID);
       await outbox.write(
         tx,
-        ranges.map((range) => resendRequest(range, range.asks, nowMs)),
+        ofOthers.map((range) => resendRequest(range, range.asks, nowMs)),
       );
+      const ours = ranges.filter(({ emitterId }) => emitterId === OWN_EMITTER_ID);
+      await own.tellLost(tx, ours);
       return ranges;
     });
+    await own.sendAgain();
     metrics.resendsRepeated.inc(due.filter(({ asks }) => asks > 1).length);
     metrics.openGaps.set(await streams.openCount(database));
     return due.length;

@@ -2,6 +2,7 @@ import type { Queryable, Transaction } from '#libs/platform/postgres';
 import type { MissingRange } from '#libs/usage/core';
 
 import type { EmitterRange } from '../domain/emitter-range.js';
+import { OWN_EMITTER_ID } from '../domain/record-class.js';
 import {
   contiguousSeq,
   emptyStream,
@@ -62,7 +63,8 @@ export class StreamStore {
 
   /**
    * Stores streams that moved: watermarks, new gaps, shrunken gaps, closed gaps.
-   * @param mostAsked how many new gaps are noted as asked for; a worker asks for the others
+   * @param mostAsked how many new gaps are noted as asked for; a worker asks for the others, and looks
+   *   itself for what is missing of metering's own stream
    * @returns the new gaps noted so: the caller asks for them in the same transaction
    */
   async save(
@@ -88,7 +90,7 @@ export class StreamStore {
       }
       for (const gap of remains.filter(({ fromSeq }) => fromSeq > before.highSeq)) {
         const range = { emitterId, lane, ...gap };
-        const isAsked = asked.length < mostAsked;
+        const isAsked = emitterId !== OWN_EMITTER_ID && asked.length < mostAsked;
         await this.open(tx, range, { detectedAt: null, asks: isAsked ? 1 : 0, isFresh: isAsked });
         if (isAsked) asked.push(range);
       }

@@ -20,7 +20,8 @@ export interface OutboxRelayOptions {
   readonly pollMs?: number;
 }
 
-interface OutboxRow {
+/** A row of `outbox` as it is read. */
+export interface OutboxRow {
   readonly topic: string;
   readonly lane: number;
   readonly seq: bigint;
@@ -167,7 +168,7 @@ export class OutboxRelay {
     if (rows.length === 0) return 0;
     const lanes = laneEnds(rows);
     for (const end of lanes) await this.takeLane(session, end);
-    const records = rows.map((row) => this.toRecord(row));
+    const records = rows.map((row) => outboxRecord(this.options.service, row));
     await this.appendUntilDone(records, session);
     failpoint('outbox.after_send');
     await this.mark(session, lanes);
@@ -184,22 +185,6 @@ export class OutboxRelay {
       [end.topic, end.lane],
     );
     this.epochs.set(id, rows[0]!.relay_epoch);
-  }
-
-  private toRecord(row: OutboxRow): OutboxRecord {
-    const headers = JSON.parse(row.headers) as Record<string, string>;
-    return {
-      topic: row.topic,
-      partition: row.lane,
-      key: row.key,
-      headers: {
-        ...headers,
-        outbox_source: this.options.service,
-        outbox_lane: String(row.lane),
-        outbox_seq: String(row.seq),
-      },
-      value: row.body,
-    };
   }
 
   /** The same records again until the log has them: nothing overtakes. */
@@ -255,6 +240,23 @@ export class OutboxRelay {
     const { service, logger } = this.options;
     logger.warn({ service, reason: messageOf(error) }, 'outbox relay failed; it will try again');
   }
+}
+
+/** The record of a row of a service's outbox as it is appended to the log, each time it is. */
+export function outboxRecord(service: string, row: OutboxRow): OutboxRecord {
+  const { topic, lane, seq, key, headers, body } = row;
+  return {
+    topic,
+    partition: lane,
+    key,
+    headers: {
+      ...(JSON.parse(headers) as Record<string, string>),
+      outbox_source: service,
+      outbox_lane: String(lane),
+      outbox_seq: String(seq),
+    },
+    value: body,
+  };
 }
 
 function laneEnds(rows: readonly OutboxRow[]): LaneEnd[] {
