@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
 import { productTopics, provisionTopics } from '#libs/event-log/adapters';
-import { eventually, freePorts, startTestPostgres, type TestPostgres } from '#libs/testing';
+import { eventually, startTestPostgres, type TestPostgres } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { PARTITIONS, PEPPERS_TEXT } from './proxy-world.js';
@@ -27,7 +27,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
   postgres = await startTestPostgres({ migrations: POSTGRES_MIGRATIONS });
   await provisionTopics(postgres.url, productTopics(PARTITIONS));
-}, 60_000);
+});
 
 afterAll(async () => {
   await postgres.stop();
@@ -35,12 +35,11 @@ afterAll(async () => {
 });
 
 test('it listens, is not ready, answers 503 to a call, and SIGTERM ends it with 0', async () => {
-  const [port, nobody] = await freePorts(2);
-  const away = `http://127.0.0.1:${nobody}`;
+  const away = 'http://127.0.0.1:1';
   const child = spawn(process.execPath, [MAIN], {
     env: {
       NODE_ENV: 'test',
-      LOG_LEVEL: 'silent',
+      LOG_LEVEL: 'info',
       DATABASE_URL: postgres.url,
       LOG_PARTITIONS: String(PARTITIONS),
       SERVICE_SECRET: 'a-secret-of-the-test-services',
@@ -48,16 +47,21 @@ test('it listens, is not ready, answers 503 to a call, and SIGTERM ends it with 
       AUTH_URL: away,
       BUDGET_URL: away,
       SPOOL_DIR: join(directory, 'spool'),
-      PORT: String(port),
+      HOST: '127.0.0.1',
+      PORT: '0',
     },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let printed = '';
   child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+  let log = '';
+  child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
   const ended = once(child, 'close');
-  const url = `http://127.0.0.1:${port}`;
-  const live = async (): Promise<boolean> => (await fetch(`${url}/health/live`)).status === 200;
-  await eventually(live, { deadlineMs: 60_000 });
+  // It says that it listens when it does its work; where, the server's own log tells before.
+  const url = await eventually(() => /Server listening at (http[^"]+)"/.exec(log)?.[1] ?? false, {
+    deadlineMs: 120_000,
+  });
+  expect((await fetch(`${url}/health/live`)).status).toBe(200);
   expect((await fetch(`${url}/health/ready`)).status).toBe(503);
   const call = await fetch(`${url}/v1/chat/completions`, {
     method: 'POST',
@@ -68,4 +72,4 @@ test('it listens, is not ready, answers 503 to a call, and SIGTERM ends it with 
   child.kill('SIGTERM');
   expect(await ended).toEqual([0, null]);
   expect(printed).not.toContain('listening');
-}, 90_000);
+});

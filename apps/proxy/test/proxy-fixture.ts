@@ -18,7 +18,7 @@ import { LocalRpc } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
 import { UndiciTransport } from '#libs/providers/adapters';
 import { SqliteSpool, type SqliteSpoolOptions } from '#libs/spool/adapters';
-import { startTestPostgres, type TestPostgres } from '#libs/testing';
+import { eventually, startTestPostgres, type TestPostgres } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import {
@@ -112,6 +112,15 @@ export class ProxyFixture {
     await this.app.listen(0, '127.0.0.1');
     await this.app.get(ProxyLifecycle).ready();
     this.url = await this.app.getUrl();
+    await eventually(() => this.hearsTheLog());
+  }
+
+  /** Whether the proxy has begun to read each topic: what is appended from now on it hears. */
+  private async hearsTheLog(): Promise<boolean> {
+    const metrics = await (await fetch(`${this.url}/metrics`)).text();
+    return [TOPICS.control, TOPICS.prices, TOPICS.emitterResend].every((topic) =>
+      new RegExp(`^event_log_lag_events\\{[^}]*topic="${topic}"`, 'm').test(metrics),
+    );
   }
 
   /** Works on the spool while no proxy has it, as a process that then dies. */

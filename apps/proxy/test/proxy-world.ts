@@ -137,6 +137,12 @@ function provider(name: string, baseUrl: string, credentialEnv: string | null) {
   return { name, type: 'sim', baseUrl, credentialEnv, usageInStream: 'inject' as const };
 }
 
+/**
+ * How long the upstream keeps an idle connection, milliseconds: a test that is held up must not send into
+ * one that is being closed, which is a cut.
+ */
+const KEEP_ALIVE_MS = 600_000;
+
 /** A request as the upstream saw it. */
 export interface SeenRequest {
   readonly headers: IncomingHttpHeaders;
@@ -150,7 +156,7 @@ export class ScriptedUpstream {
   private server!: Server;
 
   async start(): Promise<string> {
-    this.server = createServer((req, res) => {
+    this.server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (req, res) => {
       const chunks: Buffer[] = [];
       req.on('data', (chunk: Buffer) => chunks.push(chunk));
       req.on('end', () => {
