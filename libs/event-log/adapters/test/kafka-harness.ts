@@ -62,6 +62,8 @@ export class KafkaHarness implements EventLogHarness {
       clock: new SystemClock(),
       random: new SystemRandom(),
       heartbeatMs: 100,
+      // A process of tests that stands still for a moment stays a member.
+      sessionMs: 60_000,
       ...changes,
     });
     this.logs.push(log);

@@ -5,6 +5,8 @@ import { delay } from '#libs/kernel';
 import type { KafkaHarness } from './kafka-harness.js';
 
 const BATCH = 20;
+/** Pause between two looks at what was consumed, milliseconds. */
+const LOOK_MS = 100;
 
 /** Appends batches until it is stopped, each again and again until it is acknowledged. */
 export function startAppender(log: EventLog, topic: string, partitions: number, pauseMs = 0) {
@@ -96,6 +98,17 @@ export function consumer(harness: KafkaHarness, topic: string): SubscribeOptions
   };
 }
 
+/** Waits as long as the consumer moves on: how much it has to catch up with depends on the machine. */
+async function untilConsumed(h: KafkaHarness, topic: string, total: bigint): Promise<void> {
+  const count = async (): Promise<bigint> => BigInt((await h.store.consumed(topic)).length);
+  for (let seen = await count(); seen < total; seen = await count()) {
+    await until(`more than ${seen} of ${total} records`, async () => {
+      await delay(LOOK_MS);
+      return (await count()) > seen;
+    });
+  }
+}
+
 /** The consumer's store has every record of the log, each once and in order. */
 export async function expectAllConsumed(
   h: KafkaHarness,
@@ -107,13 +120,7 @@ export async function expectAllConsumed(
   for (let partition = 0; partition < partitions; partition += 1) {
     total += (await log.bounds(topic, partition)).next;
   }
-  await until(
-    `${total} records`,
-    async () => {
-      return BigInt((await h.store.consumed(topic)).length) >= total;
-    },
-    30_000,
-  );
+  await untilConsumed(h, topic, total);
   const consumed = await h.store.consumed(topic);
   expect(BigInt(consumed.length)).toBe(total);
   for (let partition = 0; partition < partitions; partition += 1) {

@@ -6,7 +6,7 @@ import { PostgresHarness } from './postgres-harness.js';
 let harness: PostgresHarness;
 beforeAll(async () => {
   harness = await PostgresHarness.start();
-}, 60_000);
+}, 240_000);
 afterEach(() => harness.closeLogs());
 afterAll(() => harness.stop());
 
@@ -120,11 +120,8 @@ describe('event log in PostgreSQL', () => {
     await database.query(dead, ['death', 'dead', [topic], [], []]);
     const first = await one.subscribe(options);
     const second = await two.subscribe(options);
-    await until(
-      'the partition',
-      () => first.assigned().length + second.assigned().length === 1,
-      2_000,
-    );
+    // Its session ends in ten minutes.
+    await until('the partition', () => first.assigned().length + second.assigned().length === 1);
     expect([...first.assigned(), ...second.assigned()]).toEqual([`${topic}/0`]);
     await Promise.all([first.stop(), second.stop()]);
   });

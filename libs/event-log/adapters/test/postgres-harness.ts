@@ -71,6 +71,8 @@ export class PostgresHarness implements EventLogHarness {
       clock: new SystemClock(),
       random: new SystemRandom(),
       heartbeatMs: 100,
+      // A process of tests that stands still for a moment stays a member.
+      sessionMs: 60_000,
     });
     this.logs.push({ log, pool });
     return log;

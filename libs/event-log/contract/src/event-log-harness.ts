@@ -51,7 +51,7 @@ export function records(topic: string, partition: number, count: number): LogRec
 export async function until(
   what: string,
   check: () => boolean | Promise<boolean>,
-  deadlineMs = 15_000,
+  deadlineMs = 60_000,
 ): Promise<void> {
   const clock = new SystemClock();
   const endMs = clock.monotonicMs() + deadlineMs;

@@ -1,5 +1,6 @@
 import type { Admin } from 'kafkajs';
 
+import { delay } from '#libs/kernel';
 import { partitionsChanged, topicDiffers } from '../log-errors.js';
 import type { TopicPartitions } from '../topic-partitions.js';
 import { MAX_PARTITION_APPEND_BYTES } from './kafka-appender.js';
@@ -23,6 +24,9 @@ const NEEDED = {
   'cleanup.policy': 'delete',
   'message.timestamp.type': 'LogAppendTime',
 };
+
+/** Pause between two looks at partitions that were made just now, milliseconds, and most looks. */
+const LOOK = { pauseMs: 50, most: 600 };
 
 /** Replicas of each partition where the cluster has as many brokers. */
 const REPLICAS = 3;
@@ -48,6 +52,7 @@ export async function provisionKafkaTopics(
     const missing = Object.keys(topics).filter((topic) => !known.has(topic));
     await create(admin, missing, topics, Math.min(REPLICAS, nodes.length));
     await check(admin, topics);
+    await untilServed(admin, missing);
   } catch (error) {
     throw fromKafkaError(error);
   } finally {
@@ -103,6 +108,28 @@ async function check(admin: Admin, topics: TopicPartitions): Promise<void> {
       const value = settings.get(topic)?.[name];
       if (value !== needed) throw topicDiffers(topic, `${name}=${value}, not ${needed}`);
     }
+  }
+}
+
+/**
+ * Waits until the leaders of new partitions know that they lead them: a topic is in the metadata a
+ * moment before. For half a minute, then without: whoever uses them tries again.
+ */
+async function untilServed(admin: Admin, topics: readonly string[]): Promise<void> {
+  let waiting = [...topics];
+  for (let looks = 0; waiting.length > 0 && looks < LOOK.most; looks += 1) {
+    if (looks > 0) await delay(LOOK.pauseMs);
+    const served = await Promise.all(waiting.map((topic) => isServed(admin, topic)));
+    waiting = waiting.filter((_, index) => !served[index]);
+  }
+}
+
+async function isServed(admin: Admin, topic: string): Promise<boolean> {
+  try {
+    await admin.fetchTopicOffsets(topic);
+    return true;
+  } catch {
+    return false;
   }
 }
 
