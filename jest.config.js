@@ -1,9 +1,10 @@
 import { fileURLToPath } from 'node:url';
 
 const base = { testEnvironment: 'node', transform: {}, rootDir: 'dist' };
-const engineTimeout = {
-  setupFilesAfterEnv: [fileURLToPath(new URL('scripts/jest-engine-timeout.mjs', import.meta.url))],
-};
+const timeoutOf = (kind) => ({
+  setupFilesAfterEnv: [fileURLToPath(new URL(`scripts/jest-${kind}-timeout.mjs`, import.meta.url))],
+});
+const engineTimeout = timeoutOf('engine');
 
 /** Jest runs the emitted JavaScript; the suffix and the folder of a file decide its project. */
 export default {
@@ -13,6 +14,7 @@ export default {
   projects: [
     {
       ...base,
+      ...timeoutOf('unit'),
       displayName: 'unit',
       testRegex: '/dist/(apps|libs)/.+/src/.*(?<!\\.(int|e2e))\\.spec\\.js$',
     },

@@ -12,7 +12,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   options: { readonly deadlineMs?: number } = {},
 ): Promise<Exclude<T, false>> {
-  const { deadlineMs = 10_000 } = options;
+  const { deadlineMs = 30_000 } = options;
   const clock = new SystemClock();
   const endMs = clock.monotonicMs() + deadlineMs;
   let last = 'it returned false';
