@@ -75,7 +75,6 @@ describe('after a power loss', () => {
           expect(ends).toContain(events);
         }
       }),
-    120_000,
   );
 
   test('every published event is still there in process mode, so that its number is never another one', () =>
