@@ -10,6 +10,7 @@ import {
   provisionTopics,
   type EventLogServer,
 } from '#libs/event-log/adapters';
+import type { LogRecord } from '#libs/event-log/core';
 import { TOPICS } from '#libs/events';
 import type { Clock } from '#libs/kernel';
 import { parsePeppers } from '#libs/keys/core';
@@ -176,9 +177,14 @@ async function send(
 async function readControl(
   eventLog: PostgresEventLog,
 ): Promise<{ readonly type: string; readonly data: Record<string, unknown> }[]> {
-  const { earliest } = await eventLog.bounds(TOPICS.control, 0);
+  const { earliest, next } = await eventLog.bounds(TOPICS.control, 0);
   const limit = { maxRecords: 1000, maxBytes: 16_000_000 };
-  const records = await eventLog.read(TOPICS.control, 0, earliest, limit);
+  const records: LogRecord[] = [];
+  for (let from = earliest; from < next; from = records.at(-1)!.offset + 1n) {
+    const page = await eventLog.read(TOPICS.control, 0, from, limit);
+    if (page.length === 0) break;
+    records.push(...page);
+  }
   return records.map((record) => ({
     type: record.headers['ce_type'] ?? '',
     data: JSON.parse(Buffer.from(record.value).toString()) as Record<string, unknown>,

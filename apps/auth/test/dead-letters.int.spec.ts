@@ -20,7 +20,7 @@ let desk: DeadLetterDeskPort;
 beforeAll(async () => {
   auth = await startAuth();
   desk = rpcClient(auth.rpc, 'auth.dead-letters', DEAD_LETTER_DESK_METHODS);
-}, 60_000);
+});
 
 afterAll(() => auth.stop());
 

@@ -9,6 +9,9 @@ import { eventually } from '#libs/testing';
 
 import { ADMIN, PEPPERS, startAuth, type Answer, type AuthFixture } from './auth-fixture.js';
 
+/** Guards against waiting for ever. */
+const PATIENT = { deadlineMs: 60_000 };
+
 let auth: AuthFixture;
 let directory: KeyDirectory;
 
@@ -178,8 +181,8 @@ describe('GET /api/keys', () => {
   test('lists the own keys only, oldest first, never a part of a secret (virtual-keys/6)', async () => {
     const first = await create('lister');
     const second = await create('lister');
-    const { text, body } = await auth.send('GET', '/api/keys', { user: 'lister' });
-    expect((body as unknown as KeyData[]).map(({ id }) => id)).toEqual([
+    const { text } = await auth.send('GET', '/api/keys', { user: 'lister' });
+    expect((JSON.parse(text) as KeyData[]).map(({ id }) => id)).toEqual([
       first.data.id,
       second.data.id,
     ]);
@@ -273,7 +276,7 @@ describe('PUT /api/keys/{id}', () => {
         },
       ]);
     await announce('budget.exceeded.v1', 5, true);
-    await eventually(async () => (await find(key))?.block !== null);
+    await eventually(async () => (await find(key))?.block !== null, PATIENT);
     expect((await find(key))?.block).toEqual({
       reason: 'budget',
       scope: 'key',
@@ -284,7 +287,7 @@ describe('PUT /api/keys/{id}', () => {
     await announce('budget.reinstated.v1', 4, false);
     await announce('budget.reinstated.v1', 6, false);
     await announce('budget.exceeded.v1', 6, true);
-    await eventually(async () => (await find(key))?.block === null);
+    await eventually(async () => (await find(key))?.block === null, PATIENT);
     await auth.eventLog.append([
       {
         topic: TOPICS.control,
@@ -295,7 +298,7 @@ describe('PUT /api/keys/{id}', () => {
       },
     ]);
     await announce('budget.exceeded.v1', 7, true);
-    await eventually(async () => (await find(key))?.block !== null);
+    await eventually(async () => (await find(key))?.block !== null, PATIENT);
     const { rows: parked } = await auth.superuser.query('SELECT payload FROM auth.dead_letter');
     expect(parked.map((row) => String(row['payload']))).toEqual(['{"budget_id":7}']);
   });
@@ -400,7 +403,7 @@ describe('effects', () => {
         (event) => event.data['key_id'] === keyId || event.data['scope_id'] === keyId,
       );
       return events.length === 5 && events;
-    });
+    }, PATIENT);
     expect(mine.map(({ type, data: state }) => [type, state['rev']])).toEqual([
       ['key.created.v1', 1],
       ['budget.defined.v1', 1],
@@ -429,10 +432,13 @@ describe('effects', () => {
     const path = `/api/keys/${data.id}/rotate`;
     const rotated = await auth.send('POST', path, { user: 'canary', headers });
     const secrets = [key, rotated.body['key'] as string].map((text) => text.slice(39));
-    await eventually(async () =>
-      (await auth.control()).some(
-        ({ type, data: state }) => type === 'key.rotated.v1' && state['key_id'] === dashed(data.id),
-      ),
+    await eventually(
+      async () =>
+        (await auth.control()).some(
+          ({ type, data: state }) =>
+            type === 'key.rotated.v1' && state['key_id'] === dashed(data.id),
+        ),
+      PATIENT,
     );
     const { rows: tables } = await auth.superuser.query<{ schema: string; name: string }>(
       `SELECT table_schema AS schema, table_name AS name FROM information_schema.tables

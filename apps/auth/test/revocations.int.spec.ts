@@ -26,7 +26,7 @@ let auth: AuthFixture;
 
 beforeAll(async () => {
   auth = await startAuth();
-}, 60_000);
+});
 
 afterAll(() => auth.stop());
 
@@ -81,9 +81,10 @@ async function deliver(states: readonly State[]): Promise<void> {
         'SELECT next_offset FROM auth.log_position WHERE topic = $1',
         [TOPICS.control],
       );
-      return rows[0]?.next_offset === next;
+      // What auth itself announces at its start may come behind it.
+      return (rows[0]?.next_offset ?? -1n) >= next;
     },
-    { deadlineMs: 60_000 },
+    { deadlineMs: 120_000 },
   );
 }
 
@@ -131,5 +132,5 @@ describe('revocations', () => {
     expect(after).toMatchObject(newest);
     await deliver(all);
     expect(await stored()).toEqual(after);
-  }, 120_000);
+  }, 300_000);
 });
