@@ -1,6 +1,8 @@
 /** The command line against a running installation: every noun, for people and for programs. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
+import { eventually } from '#libs/testing';
+
 import { Tollgate, type Json, type TestModel } from './harness/tollgate.js';
 
 const MODEL: TestModel = {
@@ -38,9 +40,15 @@ describe('bin/tollgate', () => {
     expect(usage.data).toContainEqual(
       expect.objectContaining({ team: 'cli', requests: 1, cost_usd: '0.00005' }),
     );
-    const budgets = await json('budgets', 'list');
-    expect(budgets.data).toContainEqual(
-      expect.objectContaining({ scope_id: 'cli', limit_usd: '1.5', spent_usd: '0.00005' }),
+    // The budget settles what the ledger has.
+    await eventually(
+      async () => {
+        const budgets = await json('budgets', 'list');
+        expect(budgets.data).toContainEqual(
+          expect.objectContaining({ scope_id: 'cli', limit_usd: '1.5', spent_usd: '0.00005' }),
+        );
+      },
+      { deadlineMs: 60_000 },
     );
   });
 

@@ -9,7 +9,15 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { delay } from '#libs/kernel';
 import { eventually } from '#libs/testing';
 
-import { costOf, readBills, readControl, readLedger, type LedgerRow } from './harness/oracle.js';
+import {
+  costOf,
+  pico,
+  readBills,
+  readControl,
+  readLedger,
+  type ControlState,
+  type LedgerRow,
+} from './harness/oracle.js';
 import { Tollgate, type TestModel } from './harness/tollgate.js';
 
 const KILLS = 30;
@@ -65,8 +73,10 @@ async function call(keys: readonly string[], stop: AbortSignal): Promise<void> {
 }
 
 async function killThirtyTimes(): Promise<void> {
-  for (let kill = 0; kill < KILLS; kill += 1) {
+  for (let kill = 1; kill <= KILLS; kill += 1) {
     await delay(100 + randomInt(LONGEST_LIFE_MS));
+    // However slow the machine, there is work to be hurt.
+    await eventually(() => tollgate.attempts() > kill * CALLERS, { deadlineMs: 60_000 });
     await tollgate.endStandalone('SIGKILL');
     await tollgate.startStandalone();
   }
@@ -98,8 +108,10 @@ describe('thirty kills at random points under load', () => {
       await killThirtyTimes();
       stop.abort();
       await Promise.all(callers);
-      await untilQuiet();
-      const control = await readControl(tollgate.dataDir);
+      const keyIds = keys.map(({ id }) =>
+        id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+      );
+      const control = await untilQuiet(keyIds);
       expect(await tollgate.endStandalone('SIGTERM')).toBe(0);
 
       const rows = readLedger(tollgate.dataDir);
@@ -119,9 +131,6 @@ describe('thirty kills at random points under load', () => {
       expect(wrong).toEqual([]);
 
       expect(control.openHolds).toBe(0);
-      const keyIds = keys.map(({ id }) =>
-        id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
-      );
       const chargeWhere = (matches: (row: (typeof rows)[number]) => boolean): bigint =>
         rows.filter(matches).reduce((sum, row) => sum + row.chargePicoUsd, 0n);
       expect(control.accounts.get(`key/${keyIds[0]}`)).toEqual({
@@ -153,15 +162,28 @@ function expectRealWork(rows: readonly LedgerRow[], attempts: number): void {
   expect(new Set(rows.map(({ keyId }) => keyId)).size).toBe(3);
 }
 
-/** Quiet: every attempt the simulator saw has its row, and no hold is open. */
-async function untilQuiet(): Promise<void> {
-  await eventually(
+/**
+ * Waits until nothing is under way: every attempt the simulator saw is in the event log, the ledger has
+ * the charges of the log, the budgets have settled them, and no hold is open.
+ * @param keyIds those of the crew first
+ * @returns what PostgreSQL holds then
+ */
+async function untilQuiet(keyIds: readonly string[]): Promise<ControlState> {
+  return eventually(
     async () => {
-      const seen = readBills(tollgate.simulatorLog).size;
+      const control = await readControl(tollgate.dataDir);
+      const attempts = [...readBills(tollgate.simulatorLog).keys()];
+      expect(attempts.filter((id) => !control.eventLogAttempts.has(id))).toEqual([]);
+      const [first, second, third] = keyIds.map(
+        (keyId) => control.eventLogChargesPicoUsd.get(keyId) ?? 0n,
+      ) as [bigint, bigint, bigint];
       const { body } = await tollgate.admin('GET', '/v1/usage');
-      const { openHolds } = await readControl(tollgate.dataDir);
-      return body.total.requests >= seen && openHolds === 0 ? true : false;
+      expect(pico(body.total.charge_usd)).toBe(first + second + third);
+      expect(control.openHolds).toBe(0);
+      expect(control.accounts.get(`key/${keyIds[0]}`)?.settledPicoUsd).toBe(first);
+      expect(control.accounts.get('team/crew')?.settledPicoUsd).toBe(first + second);
+      return control;
     },
-    { deadlineMs: 60_000 },
+    { deadlineMs: 120_000 },
   );
 }

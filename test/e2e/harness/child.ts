@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { eventually } from '#libs/testing';
 
 /** How long a process may take to come up, milliseconds; engines start cold on a busy machine. */
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 180_000;
 
 /** A process of the product under test, with what it printed. */
 export class Child {
@@ -12,6 +12,7 @@ export class Child {
     | { readonly code: number | null; readonly signal: NodeJS.Signals | null }
     | undefined;
   private readonly ended: Promise<void>;
+  private readonly closed: Promise<unknown>;
 
   private constructor(private readonly child: ChildProcess) {
     const collect = (chunk: Buffer): void => {
@@ -19,6 +20,7 @@ export class Child {
     };
     child.stdout?.on('data', collect);
     child.stderr?.on('data', collect);
+    this.closed = new Promise((resolve) => child.once('close', resolve));
     this.ended = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.exit = { code, signal };
@@ -66,9 +68,9 @@ export class Child {
     return this.exit?.code ?? null;
   }
 
-  /** Waits for the process to end by itself. */
+  /** Waits for the process to end by itself; everything that it printed is there then. */
   async untilExit(): Promise<number | null> {
-    await this.ended;
+    await this.closed;
     return this.exit?.code ?? null;
   }
 }

@@ -40,6 +40,8 @@ export interface ControlState {
   readonly openHolds: number;
   /** Charges of `request.completed` events in the log, each event id once, by key. */
   readonly eventLogChargesPicoUsd: ReadonlyMap<string, bigint>;
+  /** Attempt ids of the `request.completed` events in the log. */
+  readonly eventLogAttempts: ReadonlySet<string>;
 }
 
 /** Pico-dollars of a decimal dollar text. */
@@ -124,6 +126,7 @@ export async function readControl(dataDir: string): Promise<ControlState> {
       `SELECT r.value FROM event_log.log_record r JOIN event_log.log_partition p USING (partition_id)
        WHERE p.topic = 'request.completed'`,
     );
+    const bodies = events.rows.map((row) => row.value.toString());
     return {
       accounts: new Map(
         accounts.rows.map((row) => [
@@ -132,11 +135,18 @@ export async function readControl(dataDir: string): Promise<ControlState> {
         ]),
       ),
       openHolds: Number(holds.rows[0]?.open),
-      eventLogChargesPicoUsd: chargesByKey(events.rows.map((row) => row.value.toString())),
+      eventLogChargesPicoUsd: chargesByKey(bodies),
+      eventLogAttempts: new Set(bodies.map(attemptOf)),
     };
   } finally {
     await client.end();
   }
+}
+
+/** The attempt that an event of the log is about. */
+export function attemptOf(body: string): string {
+  const event = JSON.parse(body) as { readonly request_id: string; readonly attempt: number };
+  return attemptIdOf(event.request_id, event.attempt);
 }
 
 /** Sums the charges of events, each event id once. */

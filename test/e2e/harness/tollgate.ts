@@ -182,7 +182,7 @@ export class Tollgate {
   async usageEventually(
     query: string,
     isEnough: (body: Json) => boolean,
-    deadlineMs = 15_000,
+    deadlineMs = 60_000,
   ): Promise<Json> {
     return eventually(
       async () => {
