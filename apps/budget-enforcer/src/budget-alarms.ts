@@ -1,4 +1,4 @@
-import type { BudgetStanding } from '#libs/budgets/adapters';
+import type { BudgetStanding, RatedHole } from '#libs/budgets/adapters';
 import { AppError, type Clock } from '#libs/kernel';
 
 /**
@@ -12,6 +12,7 @@ const RECONCILER_SILENCE_MS = 15_000;
 /** Why the guard is not ready; each reason stays until its cause is gone. */
 export class BudgetAlarms {
   private readonly stopped = new Map<string, string>();
+  private holes: readonly RatedHole[] = [];
   private oldestParkedMs = 0;
   private lookedAtMs: number;
 
@@ -35,10 +36,18 @@ export class BudgetAlarms {
     this.lookedAtMs = this.clock.monotonicMs();
   }
 
+  /** Missing rated batches that metering has sent again and again in vain; none = no longer any. */
+  unfilled(holes: readonly RatedHole[]): void {
+    this.holes = holes;
+  }
+
   /** @throws AppError `budget.alarm` with every reason while there is one */
   check(): void {
     const reasons = [...this.stopped].map(([partition, code]) => `${partition} stopped: ${code}`);
-    if (this.oldestParkedMs > PARKED_ALARM_MS) reasons.push('a rated batch is missing');
+    reasons.push(...this.holes.map(toReason));
+    if (this.holes.length === 0 && this.oldestParkedMs > PARKED_ALARM_MS) {
+      reasons.push('a rated batch is missing');
+    }
     if (this.clock.monotonicMs() - this.lookedAtMs > RECONCILER_SILENCE_MS) {
       reasons.push('the reconciler does not work');
     }
@@ -49,4 +58,11 @@ export class BudgetAlarms {
       publicMessage: reasons.join('; '),
     });
   }
+}
+
+function toReason({ topic, partition, fromOffset }: RatedHole): string {
+  return (
+    `the rated batch of ${topic}/${partition} at offset ${fromOffset} was sent again and is still ` +
+    'missing: read the dead letters of usage.rated (bin/tollgate dead-letters list)'
+  );
 }

@@ -131,7 +131,7 @@ function backgroundProvider(
 
 function replayWorker(
   { database, runtime, rpc, replayAfterMs }: BudgetEnforcerOptions,
-  { metrics }: ConsumptionParts,
+  { metrics, alarms }: ConsumptionParts,
 ): RatedReplayWorker {
   const { clock, logger } = runtime;
   const replay = rpcClient<RatedReplay>(rpc, RATED_REPLAY_SERVICE, RATED_REPLAY_METHODS);
@@ -141,6 +141,7 @@ function replayWorker(
     clock,
     logger,
     metrics,
+    alarms,
     patienceMs: replayAfterMs,
   });
 }

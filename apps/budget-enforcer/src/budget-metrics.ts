@@ -6,6 +6,7 @@ import type { AuthorityObserver, BudgetStanding, SettlementReport } from '#libs/
 export class BudgetMetrics implements AuthorityObserver {
   private readonly holdsOpen: Gauge;
   private readonly parked: Gauge;
+  private readonly vain: Gauge;
   private readonly deniedTotal: Counter<'reason'>;
   private readonly overrunTotal: Counter<'cause'>;
   private readonly appliedTotal: Counter;
@@ -24,6 +25,11 @@ export class BudgetMetrics implements AuthorityObserver {
     this.parked = new Gauge({
       name: 'budget_rated_parked',
       help: 'Rated batches that wait behind a missing one; any for longer than 60 s is an alarm.',
+      registers,
+    });
+    this.vain = new Gauge({
+      name: 'budget_rated_unfilled',
+      help: 'Missing rated batches that were sent again three times in vain; any is an alarm.',
       registers,
     });
     this.deniedTotal = new Counter({
@@ -70,6 +76,11 @@ export class BudgetMetrics implements AuthorityObserver {
   /** @param outcome `asked` or `failed` */
   replayAsked(outcome: 'asked' | 'failed'): void {
     this.replayTotal.inc({ outcome });
+  }
+
+  /** @param holes missing rated batches that were sent again in vain */
+  unfilled(holes: number): void {
+    this.vain.set(holes);
   }
 
   denied(reason: string): void {

@@ -74,9 +74,13 @@ async function startService(env: Readonly<Record<string, string>> = {}): Promise
   return service;
 }
 
-async function send(...batches: readonly UsageRatedV1[]): Promise<void> {
+function send(...batches: readonly UsageRatedV1[]): Promise<void> {
+  return sendValues(batches);
+}
+
+async function sendValues(values: readonly object[]): Promise<void> {
   await eventLog.append(
-    batches.map((batch) => ({
+    values.map((batch) => ({
       topic: TOPICS.usageRated,
       partition: 0,
       key: 'test',
@@ -84,6 +88,18 @@ async function send(...batches: readonly UsageRatedV1[]): Promise<void> {
       value: Buffer.from(JSON.stringify(batch)),
     })),
   );
+}
+
+async function metricsOf(service: BudgetService): Promise<string> {
+  return (await fetch(`${service.url}/metrics`)).text();
+}
+
+async function readiness(
+  service: BudgetService,
+): Promise<{ readonly status: number; readonly checks: Readonly<Record<string, string>> }> {
+  const response = await fetch(`${service.url}/health/ready`);
+  const { checks } = (await response.json()) as { checks: Record<string, string> };
+  return { status: response.status, checks };
 }
 
 function nextRated(...args: [Parameters<typeof rated>[1], string]): UsageRatedV1 {
@@ -227,6 +243,43 @@ describe('rated messages', () => {
   });
 });
 
+describe('a rated message that cannot be read', () => {
+  test('is asked for again, then told to people with what to do, until it can be read', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1000');
+    await guard.authority.applyDefinition(budget);
+    const [poison, next] = [nextRated([key], '0.01'), nextRated([key], '0.02')];
+    const first = poison.source.first;
+    const unreadable = { ...poison, subjects: 'of a metering that is broken' };
+    const replay = await startReplayServer(SECRET, () => sendValues([unreadable]));
+    closers.push(() => replay.close());
+    const service = await startService({
+      METERING_URL: replay.url,
+      BUDGET_REPLAY_AFTER_MS: '100',
+    });
+    await sendValues([unreadable, next]);
+    await eventually(async () => {
+      const { status, checks } = await readiness(service);
+      expect(status).toBe(503);
+      expect(checks['budget.settlement']).toBe(
+        `the rated batch of request.completed/0 at offset ${first} was sent again and is still ` +
+          'missing: read the dead letters of usage.rated (bin/tollgate dead-letters list)',
+      );
+    }, PATIENT);
+    expect(new Set(replay.asked)).toEqual(new Set([Number(first)]));
+    expect(replay.asked.length).toBeGreaterThanOrEqual(3);
+    expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 1$/m);
+    expect(await settledOf(budget.budgetId)).toBe(0n);
+    await send(poison);
+    await eventually(
+      async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.03')),
+      PATIENT,
+    );
+    await eventually(async () => expect((await readiness(service)).status).toBe(200), PATIENT);
+    expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 0$/m);
+  });
+});
+
 describe('enforcement', () => {
   test('a job looks at the account sooner than the reconciler, and once more changes nothing', async () => {
     const { keyId, budgetId } = await exhaustSilently();
@@ -314,8 +367,7 @@ describe('enforcement', () => {
     for (const budget of budgets) {
       expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.05'));
     }
-    const metrics = await (await fetch(`${service.url}/metrics`)).text();
-    expect(metrics).toMatch(/^budget_rated_parked 0$/m);
+    expect(await metricsOf(service)).toMatch(/^budget_rated_parked 0$/m);
     expect(await service.close('SIGTERM')).toBe(0);
   });
 });

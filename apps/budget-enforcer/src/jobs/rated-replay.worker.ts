@@ -4,7 +4,9 @@ import type { Database } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import type { RatedReplay } from '#libs/usage/core';
 
+import type { BudgetAlarms } from '../budget-alarms.js';
 import type { BudgetMetrics } from '../budget-metrics.js';
+import { ReplayPace } from './replay-pace.js';
 
 /** Pause between looks, milliseconds; shorter than the shortest patience. */
 const LOOK_EVERY_MS = 1_000;
@@ -15,22 +17,24 @@ export interface RatedReplayWorkerParts {
   readonly replay: RatedReplay;
   readonly clock: Clock;
   readonly logger: Pick<Logger, 'warn'>;
-  readonly metrics: Pick<BudgetMetrics, 'replayAsked'>;
+  readonly metrics: Pick<BudgetMetrics, 'replayAsked' | 'unfilled'>;
+  readonly alarms: Pick<BudgetAlarms, 'unfilled'>;
   /** How long rated batches may wait behind a missing one before it is asked for, milliseconds. */
   readonly patienceMs: number;
 }
 
 /**
- * Asks metering to send a missing rated batch again, and asks again as long as it is missing, once
- * per patience. Runs in every instance: what comes twice is applied once.
+ * Asks metering to send a missing rated batch again, and asks again as long as it is missing, at the
+ * pace of `ReplayPace`. Runs in every instance: what comes twice is applied once.
  */
 export class RatedReplayWorker {
   private readonly stopping = new AbortController();
-  /** When each source partition was asked for last, monotonic. */
-  private readonly askedAtMs = new Map<string, number>();
+  private readonly pace: ReplayPace;
   private running: Promise<void> | undefined;
 
-  constructor(private readonly parts: RatedReplayWorkerParts) {}
+  constructor(private readonly parts: RatedReplayWorkerParts) {
+    this.pace = new ReplayPace(parts.patienceMs);
+  }
 
   /** Starts looking in the background. */
   start(): void {
@@ -44,12 +48,10 @@ export class RatedReplayWorker {
   }
 
   private async run(): Promise<void> {
-    const { database, logger, patienceMs } = this.parts;
+    const { logger, patienceMs } = this.parts;
     while (!this.stopping.signal.aborted) {
       try {
-        for (const hole of await readRatedHoles(database)) {
-          if (hole.waitingMs >= patienceMs) await this.ask(hole);
-        }
+        await this.look();
       } catch (error) {
         logger.warn({ reason: messageOf(error) }, 'looking for missing rated batches failed');
       }
@@ -57,22 +59,29 @@ export class RatedReplayWorker {
     }
   }
 
-  private async ask({ topic, partition, fromOffset }: RatedHole): Promise<void> {
-    const { replay, clock, logger, metrics, patienceMs } = this.parts;
-    const key = `${topic}/${partition}`;
-    const nowMs = clock.monotonicMs();
-    if (nowMs - (this.askedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < patienceMs) return;
-    this.askedAtMs.set(key, nowMs);
+  private async look(): Promise<void> {
+    const { database, clock, metrics, alarms } = this.parts;
+    const holes = await readRatedHoles(database);
+    for (const hole of this.pace.due(holes, clock.monotonicMs())) await this.ask(hole);
+    const vain = this.pace.vain(holes);
+    metrics.unfilled(vain.length);
+    alarms.unfilled(vain);
+  }
+
+  private async ask(hole: RatedHole): Promise<void> {
+    const { replay, logger, metrics } = this.parts;
+    const { topic, partition, fromOffset } = hole;
     const detail = { topic, partition, from_offset: String(fromOffset) };
     try {
       await replay.replay(topic, partition, String(fromOffset));
+      this.pace.answered(hole);
       metrics.replayAsked('asked');
       logger.warn(detail, 'a rated batch is missing and was asked for');
     } catch (error) {
       metrics.replayAsked('failed');
       logger.warn(
         { ...detail, reason: messageOf(error) },
-        'a rated batch is missing and cannot be asked for; the next look tries again',
+        'a rated batch is missing and cannot be asked for; it will be tried again',
       );
     }
   }
