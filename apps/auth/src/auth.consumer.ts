@@ -1,6 +1,6 @@
 import type { INestApplication } from '@nestjs/common';
 
-import { connectEventLog, EventLogServer } from '#libs/event-log/adapters';
+import { connectEventLog, EventLogServer, YieldingOwner } from '#libs/event-log/adapters';
 import { messageOf } from '#libs/kernel';
 import { PartitionPositions } from '#libs/platform/postgres';
 
@@ -13,16 +13,19 @@ import { AUTH_LOG } from './consumers/control.consumer.js';
  */
 export function authConsumer(app: INestApplication, options: AuthOptions): EventLogServer {
   const { database, eventLog, runtime } = options;
-  const positions = new PartitionPositions();
+  const owner = new YieldingOwner({
+    database,
+    positions: new PartitionPositions(),
+    eventLog,
+    onLostEnd: (at) =>
+      runtime.logger.error(at, 'the log has lost its end; budgets are compared instead'),
+  });
   const server = new EventLogServer({
     transportId: AUTH_LOG,
     eventLog,
     runtime,
     group: 'auth',
-    owner: {
-      take: (topic, partition, bounds) =>
-        positions.take(database, topic, partition, bounds.earliest),
-    },
+    owner,
     onError: (error, at) =>
       runtime.logger.error({ ...at, reason: messageOf(error) }, 'auth waits to read the log again'),
   });

@@ -32,6 +32,7 @@ import { PostgresTeamStore, TEAM_ENTITIES } from '#libs/teams/adapters';
 import { KEY_ACTIVITY_METHODS, type UsageReader } from '#libs/usage/core';
 
 import { AUTH_OPTIONS, type AuthOptions } from './auth-options.js';
+import { BudgetReconcilerWorker } from './budget-reconciler.worker.js';
 import { ApplyControlBatch } from './consumers/apply-control-batch.use-case.js';
 import { ControlConsumer } from './consumers/control.consumer.js';
 import { AuthKeyDirectory } from './directory/auth-key-directory.js';
@@ -49,6 +50,7 @@ import { CreateKey } from './use-cases/create-key.use-case.js';
 import { EditBudgets } from './use-cases/edit-budget.use-case.js';
 import { LiveFigures } from './use-cases/live-figures.js';
 import { PublishPrices } from './use-cases/publish-prices.use-case.js';
+import { ReconcileBudgets } from './use-cases/reconcile-budgets.use-case.js';
 import { RotateKey } from './use-cases/rotate-key.use-case.js';
 import { CreateTeam, ReadTeams } from './use-cases/teams.use-case.js';
 import { ValidateKey } from './use-cases/validate-key.use-case.js';
@@ -231,6 +233,22 @@ function directoryProviders(options: AuthOptions): Provider[] {
   ];
 }
 
+function workerProviders({ database, rpc, runtime }: AuthOptions): Provider[] {
+  const { clock, logger, metrics } = runtime;
+  const authority = rpcClient<BudgetAuthority>(rpc, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS);
+  return [
+    provide(
+      BudgetReconcilerWorker,
+      [PostgresBudgetDefinitionStore, PostgresBudgetStateStore],
+      (definitions: PostgresBudgetDefinitionStore, states: PostgresBudgetStateStore) => {
+        const parts = { database, definitions, states, authority, clock };
+        const reconcile = new ReconcileBudgets(parts);
+        return new BudgetReconcilerWorker({ reconcile, clock, metrics, logger });
+      },
+    ),
+  ];
+}
+
 function outboxProviders({ database, runtime, eventLog }: AuthOptions): Provider[] {
   return [
     { provide: OutboxWriter, useValue: new OutboxWriter() },
@@ -257,6 +275,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     private readonly createTeam: CreateTeam,
     private readonly relay: OutboxRelay,
     private readonly control: ApplyControlBatch,
+    private readonly reconciler: BudgetReconcilerWorker,
   ) {}
 
   static register(options: AuthOptions): DynamicModule {
@@ -288,6 +307,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
         ...storeProviders(),
         ...useCaseProviders(options),
         ...directoryProviders(options),
+        ...workerProviders(options),
       ],
     };
   }
@@ -310,10 +330,12 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
 
   onApplicationBootstrap(): void {
     this.relay.start();
+    this.reconciler.start();
   }
 
   /** Rows that are not sent yet are sent after the next start. */
   async onApplicationShutdown(): Promise<void> {
+    await this.reconciler.stop();
     await this.relay.stop();
   }
 }

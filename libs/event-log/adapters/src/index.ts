@@ -7,3 +7,4 @@ export * from './postgres/log-retention.worker.js';
 export * from './postgres/postgres-event-log.js';
 export * from './postgres/provision-topics.js';
 export * from './topic-partitions.js';
+export * from './yielding-owner.js';

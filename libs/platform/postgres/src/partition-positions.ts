@@ -17,6 +17,11 @@ const TAKE = {
          DO UPDATE SET epoch = p.epoch + 1, taken_at = clock_timestamp()
          RETURNING epoch, next_offset`,
 };
+const STEP_BACK = {
+  name: 'log_position_step_back',
+  text: `UPDATE log_position SET next_offset = $4
+         WHERE topic = $1 AND partition = $2 AND epoch = $3 AND next_offset > $4`,
+};
 const ASSERT = {
   name: 'log_position_assert',
   text: `SELECT next_offset FROM log_position
@@ -51,6 +56,23 @@ export class PartitionPositions {
     ]);
     const row = rows[0]!;
     return { epoch: row.epoch, nextOffset: row.next_offset };
+  }
+
+  /**
+   * Steps back to where the log ends, because it has lost its end: the position lies beyond. Only for a
+   * consumer whose effects may be repeated and that finds out by itself what it missed: records that
+   * were appended since the loss are not read.
+   * @throws AppError `log.fenced` when the epoch is lost or the position is not beyond
+   */
+  async stepBack(
+    db: Queryable,
+    topic: string,
+    partition: number,
+    epoch: bigint,
+    endOfLog: bigint,
+  ): Promise<void> {
+    const { rowCount } = await db.query(STEP_BACK, [topic, partition, epoch, endOfLog]);
+    if (rowCount !== 1) throw fenced(topic, partition, epoch);
   }
 
   /**

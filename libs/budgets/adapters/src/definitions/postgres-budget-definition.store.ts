@@ -72,6 +72,22 @@ export class PostgresBudgetDefinitionStore {
     return query.getMany();
   }
 
+  /**
+   * Rows of every subject, ascending by id: live ones, and those deleted since a time.
+   * @param afterId ids greater than this one; null = from the first
+   */
+  async page(afterId: string | null, deletedSinceMs: number, limit: number): Promise<BudgetRow[]> {
+    const query = this.manager()
+      .createQueryBuilder(BudgetDefinitionEntity, 'b')
+      .where('(b.deleted_at IS NULL OR b.deleted_at >= to_timestamp(:since / 1000.0))', {
+        since: deletedSinceMs,
+      })
+      .orderBy('b.budgetId', 'ASC')
+      .take(limit);
+    if (afterId !== null) query.andWhere('b.budget_id > :afterId', { afterId });
+    return query.getMany();
+  }
+
   /** Live rows of any of the subjects. */
   async ofSubjects(orgId: string, subjects: readonly BudgetSubject[]): Promise<BudgetRow[]> {
     const byScope = new Map<BudgetScope, string[]>();

@@ -4,6 +4,8 @@ import type { Queryable, Transaction } from '#libs/platform/postgres';
 /** The last known state of one budget, as derived from the `control` topic. */
 export interface KnownBudgetState {
   readonly budgetId: string;
+  readonly epoch: number;
+  readonly budgetRev: number;
   readonly exhausted: boolean;
   readonly period: string;
   /** RFC 3339, UTC; null for a budget without a period end. */
@@ -53,7 +55,8 @@ export class PostgresBudgetStateStore {
   async find(db: Queryable, budgetIds: readonly string[]): Promise<Map<string, KnownBudgetState>> {
     if (budgetIds.length === 0) return new Map();
     const { rows } = await db.query<KnownBudgetState & Record<string, unknown>>(
-      `SELECT budget_id AS "budgetId", exhausted, period, resets_at AS "resetsAt"
+      `SELECT budget_id AS "budgetId", epoch::integer, budget_rev::integer AS "budgetRev",
+         exhausted, period, resets_at AS "resetsAt"
        FROM budget_state WHERE budget_id = ANY ($1::uuid[])`,
       [budgetIds],
     );

@@ -102,6 +102,9 @@ export class PostgresBudgetAuthority extends BudgetAuthority {
       settledPicoUsd: account.settledPicoUsd,
       heldPicoUsd: account.heldPicoUsd,
       exhausted: isExhausted(account.limitPicoUsd, account.settledPicoUsd),
+      definitionRev: account.definitionRev,
+      blocked: account.blocked,
+      budgetRev: account.budgetRev,
       periodStart: null,
       periodEnd: null,
     }));

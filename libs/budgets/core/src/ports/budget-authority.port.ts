@@ -83,6 +83,11 @@ export interface BudgetFigures {
   readonly settledPicoUsd: PicoUsd;
   readonly heldPicoUsd: PicoUsd;
   readonly exhausted: boolean;
+  /** Revision of the definition in force. */
+  readonly definitionRev: number;
+  /** Whether the subject is blocked, as announced last; grows with each announcement, 0 = none yet. */
+  readonly blocked: boolean;
+  readonly budgetRev: number;
   /** RFC 3339, UTC; null for period total. */
   readonly periodStart: string | null;
   readonly periodEnd: string | null;
