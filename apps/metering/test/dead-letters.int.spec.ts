@@ -33,7 +33,7 @@ let url: string;
 
 beforeAll(async () => {
   keeper = await startMeteringPostgres();
-}, 60_000);
+});
 afterAll(() => keeper.stop());
 beforeEach(async () => {
   bench = await MeteringBench.open();
@@ -180,7 +180,7 @@ test('a record that came into the wrong partition is booked in its own', async (
   expect(answer).toMatchObject({ status: 200, body: { state: 'retried' } });
   // The emitter sends it again, this time to the right partition.
   await at.eventLog.append([{ ...stray, partition: 2 }]);
-  await bench.reached(at, 2, 2n, 10_000);
+  await bench.reached(at, 2, 2n, 60_000);
   expect(await bench.sums()).toMatchObject({ rows: 1, events: 1 });
   const { rows } = await at.database.query(
     `SELECT partition FROM log_position WHERE topic = $1 AND next_offset > 0 ORDER BY 1`,
@@ -320,14 +320,14 @@ describe('letters of other services', () => {
       }
       isAway = false;
       await eventually(async () => (await call('/auth/control/0/5')).body['state'] === 'retried', {
-        deadlineMs: 60_000,
+        deadlineMs: 120_000,
       });
       expect(done).toEqual([5n]);
       await withJobs.stop();
     } finally {
       await jobs.close();
     }
-  }, 120_000);
+  });
 });
 
 const away = {

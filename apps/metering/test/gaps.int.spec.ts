@@ -19,7 +19,7 @@ let bench: MeteringBench;
 
 beforeAll(async () => {
   keeper = await startMeteringPostgres();
-}, 60_000);
+});
 afterAll(() => keeper.stop());
 beforeEach(async () => {
   bench = await MeteringBench.open();
@@ -76,24 +76,26 @@ test('a hole is found with the next record, asked for once, and filled by what c
 test('a gap that stays open is asked for again', async () => {
   const at = await bench.member();
   await at.eventLog.append([bench.emitter.completed(bench.sample(2), 2n)]);
-  await eventually(async () => (await asked(at)).length === 1);
+  await eventually(async () => (await asked(at)).length > 0);
+  const before = (await asked(at)).length;
   await at.database.query(
     `UPDATE emitter_gap SET asked_at = clock_timestamp() - interval '31 seconds'`,
   );
-  await eventually(async () => (await asked(at)).length === 2, { deadlineMs: 15_000 });
-  expect(await asked(at)).toEqual([range(1, 1), range(1, 1)]);
-}, 30_000);
+  await eventually(async () => (await asked(at)).length > before, { deadlineMs: 60_000 });
+  for (const each of await asked(at)) expect(each).toEqual(range(1, 1));
+});
 
 test('the pause before a gap is asked for again doubles from 30 s up to 10 min', async () => {
   const database = bench.postgres.database('metering');
+  // What is not due stays so for half a minute, should the machine stand still before the look.
   const rows = [
     { seq: 1, asks: 0, ageS: null },
-    { seq: 2, asks: 1, ageS: 25 },
-    { seq: 3, asks: 1, ageS: 35 },
-    { seq: 4, asks: 3, ageS: 115 },
-    { seq: 5, asks: 3, ageS: 125 },
-    { seq: 6, asks: 500, ageS: 595 },
-    { seq: 7, asks: 500, ageS: 605 },
+    { seq: 2, asks: 1, ageS: 0 },
+    { seq: 3, asks: 1, ageS: 31 },
+    { seq: 4, asks: 3, ageS: 90 },
+    { seq: 5, asks: 3, ageS: 121 },
+    { seq: 6, asks: 500, ageS: 570 },
+    { seq: 7, asks: 500, ageS: 601 },
   ];
   for (const { seq, asks, ageS } of rows) {
     await database.query(
@@ -133,7 +135,10 @@ test('a range that its emitter gave up is closed as lost, counted, and missed no
     'SELECT contiguous_seq::integer, high_seq::integer FROM emitter_watermark',
   );
   expect(mark.rows).toEqual([{ contiguous_seq: 11, high_seq: 11 }]);
-  expect(await at.runtime.metrics.metrics()).toContain('metering_records_lost_total 7');
+  // Counted behind the commit that the position tells of.
+  await eventually(async () =>
+    (await at.runtime.metrics.metrics()).includes('metering_records_lost_total 7\n'),
+  );
   expect(await bench.sums()).toMatchObject({ rows: 2 });
   const letters = await at.database.query('SELECT 1 FROM dead_letter');
   expect(letters.rowCount).toBe(0);
@@ -183,7 +188,9 @@ test('unread records that the log dropped stop the partition, and their emitters
     `UPDATE metering.log_position SET next_offset = 3 WHERE topic = 'request.completed' AND partition = 0`,
   );
   await at.eventLog.append(records.slice(1, 3));
-  await eventually(async () => (await bench.sums()).rows === 5, { deadlineMs: 20_000 });
+  await eventually(async () => (await bench.sums()).rows === 5, { deadlineMs: 60_000 });
+  // Rows are there before the batch is committed, and with it the streams.
+  await bench.caughtUp(at);
   expect(await bench.sums()).toEqual({ rows: 5, events: 5, chargePicoUsd: 5n * CHARGE });
   expect(await missing(at)).toBe(0);
   const plans = await at.database.query(
@@ -192,4 +199,4 @@ test('unread records that the log dropped stop the partition, and their emitters
   );
   expect(plans.rows[0]).toMatchObject({ first: 0, last: 0 });
   expect(plans.rows[1]).toMatchObject({ first: 1 });
-}, 60_000);
+});

@@ -27,7 +27,8 @@ store.afterInsert = async () => {
 
 const member = await startMember(url, store);
 if (mode === 'finish') {
-  await eventually(() => isCaughtUp(member), { deadlineMs: 30_000 });
+  await eventually(() => isCaughtUp(member), { deadlineMs: 120_000 });
+  await eventually(() => isRelayed(member), { deadlineMs: 120_000 });
   const sums = await ledgerSums(engine);
   process.stdout.write(
     JSON.stringify({ ...sums, chargePicoUsd: sums.chargePicoUsd.toString() }) + '\n',
@@ -35,6 +36,14 @@ if (mode === 'finish') {
   await member.stop();
   await store.close();
   process.exit(0);
+}
+
+/** Whether the log has everything that the batches said. */
+async function isRelayed({ database }: Member): Promise<boolean> {
+  const { rowCount } = await database.query(
+    'SELECT 1 FROM outbox_lane WHERE next_seq > sent_seq + 1',
+  );
+  return rowCount === 0;
 }
 
 async function isCaughtUp({ database, eventLog }: Member): Promise<boolean> {

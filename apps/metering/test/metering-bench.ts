@@ -81,7 +81,7 @@ export class MeteringBench {
   }
 
   /** Waits until everything in the log is behind metering. */
-  async caughtUp(at: Member, deadlineMs = 20_000): Promise<void> {
+  async caughtUp(at: Member, deadlineMs = 60_000): Promise<void> {
     await eventually(
       async () => {
         const { rows } = await at.database.query<{

@@ -15,13 +15,15 @@ import { SamplePrices, startMeteringPostgres, type Member } from './metering-fix
 import { keyInPartition, PRICE, rejected } from './sample-events.js';
 
 const HOLD = 5_000_000_000n;
+/** Waits are compared by the shortest of so many, which a machine that stands still does not lengthen. */
+const ROUNDS = 3;
 
 let keeper: TestPostgres;
 let bench: MeteringBench;
 
 beforeAll(async () => {
   keeper = await startMeteringPostgres();
-}, 60_000);
+});
 afterAll(() => keeper.stop());
 beforeEach(async () => {
   bench = await MeteringBench.open();
@@ -38,37 +40,55 @@ async function letters({ database }: Member): Promise<readonly unknown[]> {
 describe('a poison record', () => {
   test('among 1,000 is parked, and holds its partition up for less than 1 s', async () => {
     const at = await bench.member();
-    const thousand = (from: number): readonly LogRecordInput[] =>
-      Array.from({ length: 1_000 }, (_, n) => bench.emitter.completed(bench.sample(from + n)));
-    await at.eventLog.append(thousand(0));
-    await bench.caughtUp(at);
-    const begunMs = bench.clock.monotonicMs();
-    await at.eventLog.append(thousand(1_000));
-    await bench.reached(at, 0, 2_000n, 20_000);
-    const usualMs = bench.clock.monotonicMs() - begunMs;
-    const records = thousand(2_000);
-    const poison = { ...records[500]!, value: Buffer.from('{"event_id": ') };
-    await at.eventLog.append(records.with(500, poison));
-    await bench.reached(at, 0, 3_000n, usualMs + 1_000);
-    expect(await letters(at)).toEqual([{ offset: 2_500, class: 'not_json', booked: false }]);
-    const { rows } = await at.database.query('SELECT payload FROM dead_letter');
-    expect(rows).toEqual([{ payload: poison.value }]);
-    expect(await bench.sums()).toMatchObject({ rows: 2_999 });
-    expect(await at.runtime.metrics.metrics()).toContain(
-      'metering_dead_letters_hold_unknown_total 1',
+    const value = Buffer.from('{"event_id": ');
+    let appended = 0;
+    const thousandTakes = async (isPoisoned: boolean): Promise<number> => {
+      const records = Array.from({ length: 1_000 }, (_, n): LogRecordInput => {
+        const good = bench.emitter.completed(bench.sample(appended + n));
+        return isPoisoned && n === 500 ? { ...good, value } : good;
+      });
+      appended += records.length;
+      const begunMs = bench.clock.monotonicMs();
+      await at.eventLog.append(records);
+      await bench.reached(at, 0, BigInt(appended), 60_000);
+      return bench.clock.monotonicMs() - begunMs;
+    };
+    await thousandTakes(false);
+    const usualMs: number[] = [];
+    const poisonedMs: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+      usualMs.push(await thousandTakes(false));
+      poisonedMs.push(await thousandTakes(true));
+    }
+    expect(Math.min(...poisonedMs)).toBeLessThan(Math.min(...usualMs) + 1_000);
+    expect(await letters(at)).toEqual(
+      Array.from({ length: ROUNDS }, (_, round) => {
+        return { offset: 2_500 + 2_000 * round, class: 'not_json', booked: false };
+      }),
+    );
+    const { rows } = await at.database.query('SELECT DISTINCT payload FROM dead_letter');
+    expect(rows).toEqual([{ payload: value }]);
+    expect(await bench.sums()).toMatchObject({ rows: appended - ROUNDS });
+    await eventually(async () =>
+      (await at.runtime.metrics.metrics()).includes(
+        `metering_dead_letters_hold_unknown_total ${ROUNDS}\n`,
+      ),
     );
   });
 
   test('in one partition makes no other wait', async () => {
     const at = await bench.member();
     await bench.caughtUp(at);
-    const others = async (first: number, offset: bigint, deadlineMs: number): Promise<number> => {
+    let offset = 0n;
+    const others = async (): Promise<number> => {
+      const number = 10 + 2 * Number(offset);
+      offset += 1n;
       const begunMs = bench.clock.monotonicMs();
       await at.eventLog.append([
-        bench.emitter.completed(bench.sample(first, inPartition(2))),
-        bench.emitter.rejected(rejected(first + 1, {}, bench.clock.nowMs())),
+        bench.emitter.completed(bench.sample(number, inPartition(2))),
+        bench.emitter.rejected(rejected(number + 1, {}, bench.clock.nowMs())),
       ]);
-      await bench.reached(at, 2, offset, deadlineMs);
+      await bench.reached(at, 2, offset, 60_000);
       await eventually(
         async () => {
           const { rows } = await at.database.query<{ n: bigint }>(
@@ -77,19 +97,28 @@ describe('a poison record', () => {
           );
           return rows[0]?.n === offset;
         },
-        { deadlineMs },
+        { deadlineMs: 60_000 },
       );
       return bench.clock.monotonicMs() - begunMs;
     };
-    const usualMs = await others(10, 1n, 30_000);
+    const usualMs: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) usualMs.push(await others());
     const newer = bench.emitter.completed(bench.sample(1));
     await at.eventLog.append([
       { ...newer, headers: { ...newer.headers, ce_type: 'request.completed.v2' } },
       { ...bench.emitter.completed(bench.sample(2, inPartition(1))), value: Buffer.from([0xff]) },
       bench.emitter.completed(bench.sample(3, { ...inPartition(1), price_id: 'a'.repeat(64) })),
     ]);
-    expect(await others(20, 2n, 30_000)).toBeLessThan(usualMs + 2_000);
-    expect(await bench.sums()).toMatchObject({ rows: 2 });
+    // Partition 0 stands by now.
+    await eventually(async () =>
+      (await at.runtime.metrics.metrics()).includes(
+        'metering_partition_stopped{topic="request.completed",partition="0"} 1',
+      ),
+    );
+    const besideMs: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) besideMs.push(await others());
+    expect(Math.min(...besideMs)).toBeLessThan(Math.min(...usualMs) + 2_000);
+    expect(await bench.sums()).toMatchObject({ rows: 2 * ROUNDS });
   });
 
   test('that is of an unknown type or far too large is parked like any other', async () => {
@@ -189,7 +218,7 @@ describe('a row that the ledger refuses', () => {
       bench.emitter.completed(bench.sample(n, { latency_ms: 777 }));
     for (let n = 1; n <= 20; n += 1) {
       await at.eventLog.append([record(n)]);
-      await bench.reached(at, 0, BigInt(n), 20_000);
+      await bench.reached(at, 0, BigInt(n), 60_000);
     }
     await at.eventLog.append([record(21)]);
     await eventually(async () =>
@@ -199,25 +228,25 @@ describe('a row that the ledger refuses', () => {
     );
     expect((await letters(at)).length).toBe(20);
     await bench.ledger('ALTER TABLE raw_usage_v1 DROP CONSTRAINT test_rule');
-    await bench.caughtUp(at, 30_000);
+    await bench.caughtUp(at);
     expect(await bench.sums()).toMatchObject({ rows: 21 });
-  }, 150_000);
+  });
 });
 
 test('a price that is not known yet is waited for, and never rated at 0', async () => {
   let isKnown = false;
+  let asked = 0;
   class LatePrices extends SamplePrices {
     override async findEntry(priceId: string): Promise<typeof PRICE | null> {
+      asked += 1;
       return isKnown && priceId === PRICE.priceId ? PRICE : null;
     }
   }
   const at = await bench.member({ prices: new LatePrices() });
   await at.eventLog.append([bench.emitter.completed(bench.sample(1))]);
-  const { rowCount } = await eventually(async () => {
-    const asked = await at.database.query('SELECT 1 FROM log_position WHERE next_offset > 0');
-    return asked;
-  });
-  expect(rowCount).toBe(0);
+  await eventually(() => asked > 1);
+  const moved = await at.database.query('SELECT 1 FROM log_position WHERE next_offset > 0');
+  expect(moved.rowCount).toBe(0);
   expect(await bench.sums()).toMatchObject({ rows: 0 });
   isKnown = true;
   await bench.caughtUp(at);

@@ -72,7 +72,7 @@ afterEach(async () => {
 let keeper: TestPostgres;
 beforeAll(async () => {
   keeper = await startMeteringPostgres();
-}, 60_000);
+});
 afterAll(() => keeper.stop());
 
 async function member(): Promise<Member> {
