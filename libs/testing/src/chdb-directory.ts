@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -17,9 +17,7 @@ const random = new SystemRandom();
 export function chdbDirectory(): string {
   const mine = `${PREFIX}${process.pid}-${Math.floor(performance.timeOrigin)}`;
   for (const name of readdirSync(tmpdir())) {
-    if (name.startsWith(PREFIX) && name !== mine && !isOwned(name)) {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    }
+    if (name.startsWith(PREFIX) && name !== mine && !isOwned(name)) removeAlone(name);
   }
   const folder = join(tmpdir(), mine);
   mkdirSync(folder, { recursive: true });
@@ -54,6 +52,17 @@ async function dropDatabase(engine: ClickHouseEngine): Promise<void> {
   } finally {
     await session.close();
   }
+}
+
+/** Removes a folder that no other process is removing: whoever renames it does. */
+function removeAlone(name: string): void {
+  const taken = join(tmpdir(), `${PREFIX}${process.pid}-gone-${name.slice(PREFIX.length)}`);
+  try {
+    renameSync(join(tmpdir(), name), taken);
+  } catch {
+    return;
+  }
+  rmSync(taken, { recursive: true, force: true });
 }
 
 function isOwned(directory: string): boolean {

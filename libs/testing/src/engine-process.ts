@@ -15,7 +15,7 @@ export interface EngineProcessOptions {
   readonly directory: string;
   /** Resolves when the engine answers, throws while it does not. */
   readonly probe: () => Promise<void>;
-  /** Longest time from the start to the first answer, milliseconds. @default 60000 */
+  /** Longest time from the start to the first answer, milliseconds. @default 120000 */
   readonly startMs?: number;
 }
 
@@ -27,7 +27,7 @@ export class EngineProcess {
 
   /** Starts it and waits until it answers. @throws Error with the end of its output */
   async start(): Promise<void> {
-    const { name, command, args, directory, probe, startMs = 60_000 } = this.options;
+    const { name, command, args, directory, probe, startMs = 120_000 } = this.options;
     const output = openSync(join(directory, `${name}.log`), 'a');
     const child = spawn(command, [...args], { stdio: ['ignore', output, output] });
     closeSync(output);
@@ -41,7 +41,11 @@ export class EngineProcess {
     try {
       await eventually(
         async () => {
-          if (failure === '') await probe();
+          if (failure !== '') return;
+          await probe();
+          // Whoever answered was another one if this one has ended meanwhile.
+          if (failure === '' && child.exitCode !== null)
+            failure = `it ended with ${child.exitCode}`;
         },
         { deadlineMs: startMs },
       );

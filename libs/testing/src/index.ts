@@ -4,7 +4,7 @@ export * from './cluster/index.js';
 export * from './engine-process.js';
 export * from './eventually.js';
 export * from './fixed-clock.js';
-export * from './free-port.js';
+export * from './stable-ports.js';
 export * from './tcp-fault-proxy.js';
 export * from './test-clickhouse.js';
 export * from './test-kafka.js';

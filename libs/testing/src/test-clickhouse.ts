@@ -6,7 +6,7 @@ import { processEnvironment } from '#libs/platform/config';
 
 import type { ChdbFrontArguments } from './chdb-front.process.js';
 import { EngineProcess, watchOver } from './engine-process.js';
-import { freePorts } from './free-port.js';
+import { stablePorts } from './stable-ports.js';
 
 /** A ClickHouse over HTTP. */
 export interface TestClickHouse {
@@ -49,7 +49,7 @@ export async function startTestClickHouse(
   if (given !== undefined && given !== '' && options.isOwn !== true) {
     return { url: given, process: null, stop: async () => undefined };
   }
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = await stablePorts(1);
   const url = `http://127.0.0.1:${port}`;
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-clickhouse-'));
   const callOff = watchOver(directory);

@@ -7,9 +7,9 @@ import { SystemRandom } from '#libs/kernel';
 import { processEnvironment } from '#libs/platform/config';
 
 import { EngineProcess, watchOver } from './engine-process.js';
-import { freePorts } from './free-port.js';
 import { kafkaJars } from './kafka-jars.js';
 import { makeKafkaLock, type KafkaLock } from './kafka-lock.js';
+import { stablePorts } from './stable-ports.js';
 import { TcpFaultProxy } from './tcp-fault-proxy.js';
 
 /** One broker, which is a controller too. */
@@ -120,7 +120,7 @@ async function layOut(
   lock: KafkaLock | null,
 ): Promise<readonly Node[]> {
   const { brokers: count, isProxied = false, isFast = false, dataDirectory } = options;
-  const ports = await freePorts(3 * count);
+  const ports = await stablePorts(3 * count);
   const clusterId = Buffer.from(new SystemRandom().bytes(16)).toString('base64url');
   const ids = Array.from({ length: count }, (_, index) => index + 1);
   const portOf = (id: number, nth: number): number => ports[3 * (id - 1) + nth]!;

@@ -9,7 +9,7 @@ import { messageOf } from '#libs/kernel';
 import { processEnvironment } from '#libs/platform/config';
 
 import { EngineProcess, watchOver } from './engine-process.js';
-import { freePorts } from './free-port.js';
+import { stablePorts } from './stable-ports.js';
 
 const run = promisify(execFile);
 
@@ -35,7 +35,7 @@ export async function startTestRedis(
     return { url: given, process: null, stop: async () => undefined };
   }
   await findRedis();
-  const [port] = await freePorts(1);
+  const [port] = await stablePorts(1);
   const directory = mkdtempSync(join(tmpdir(), 'tollgate-test-redis-'));
   const callOff = watchOver(directory);
   const settings = ['--port', String(port), '--bind', '127.0.0.1', '--dir', directory];

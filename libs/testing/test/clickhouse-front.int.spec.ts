@@ -103,7 +103,7 @@ test('an answer that breaks off after its first part says why', async () => {
 });
 
 test('ending a query by its id waits until it is over', async () => {
-  const slow = client.command({ query: 'SELECT sleep(0.5)', query_id: 'slow' });
+  const slow = client.command({ query: 'SELECT sleep(3)', query_id: 'slow' });
   let isOver = false;
   void slow.then(() => (isOver = true));
   const seen = "SELECT count() AS rows FROM system.processes WHERE query_id = 'slow'";

@@ -5,7 +5,7 @@ import { projectRoot } from '#libs/platform/config';
 
 import type { CatalogFiles } from './cluster-catalog.js';
 import { ClusterProcess } from './cluster-process.js';
-import { stablePorts } from './stable-ports.js';
+import { stablePorts } from '../stable-ports.js';
 
 /** The services of the product that run as processes of their own. */
 export const CLUSTER_SERVICES = [

@@ -3,5 +3,4 @@ export * from './cluster-catalog.js';
 export * from './cluster-disk.js';
 export * from './cluster-postgres.js';
 export * from './cluster-process.js';
-export * from './stable-ports.js';
 export * from './test-cluster.js';
