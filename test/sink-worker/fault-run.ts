@@ -79,7 +79,7 @@ const MOST_TRIES = 12;
 const MOST_KILL_DELAY_MS = 200;
 /** Most bytes of a row on the wire; a cut behind the body is a miss. */
 const ROW_BYTES = 1_500;
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 /** Workers that are loaded ahead; loading takes a second of one core. */
 const STANDBY = 2;
 
@@ -283,14 +283,16 @@ export class FaultRun {
     return { at: `${afterBytes} bytes`, isHit, struckMs, crashWindows: 0 };
   }
 
-  /** Appends a batch and waits until its insert begins. */
+  /** Appends a batch and waits until its insert begins, which may be over by then. */
   private async beginInsert(): Promise<{ readonly isAnswered: Promise<boolean> }> {
     const { worker } = this;
     const begun = once(worker, 'insert');
+    // At rest no insert runs: the next one to end is this one.
+    const ended = worker.endOfInsert();
     await this.append();
     await within(begun, 'no insert begins');
     const begunMs = this.clock.monotonicMs();
-    const isAnswered = worker.endOfInsert().then((answered) => {
+    const isAnswered = ended.then((answered) => {
       const tookMs = this.clock.monotonicMs() - begunMs;
       if (answered) this.insertMs = 0.7 * this.insertMs + 0.3 * tookMs;
       return answered;

@@ -16,6 +16,8 @@ const MOST_LOSS = 0.1;
 /** Shares of the backlog between which a run is measured: code is warm, no partition is empty. */
 const WINDOW = { from: 0.3, to: 0.9 };
 const POLL_MS = 50;
+/** A look that comes later than this behind the one before says that the machine stood still, milliseconds. */
+const MOST_LOOK_MS = 250;
 const DEADLINE_MS = 300_000;
 
 /** One run over the backlog. */
@@ -44,7 +46,7 @@ export interface StormResult {
   readonly records: number;
   /** Committed while it lasted. */
   readonly rowsPerSecond: number;
-  /** Longest time without a commit while records waited, milliseconds. */
+  /** Longest time without a commit while records waited and the machine ran, milliseconds. */
   readonly longestStandstillMs: number;
   readonly faults: LedgerFaults;
   readonly isWhole: boolean;
@@ -142,6 +144,8 @@ export interface StormOptions {
   readonly seconds: number;
   /** Pause between two changes, milliseconds. */
   readonly everyMs: number;
+  /** It lasts longer until so many changes have been made. @default 0 */
+  readonly leastChanges?: number;
   /** Records per second that are appended meanwhile. */
   readonly rate: number;
   readonly random: () => number;
@@ -154,22 +158,23 @@ const STORM_MEMBERS = ['metering-1', 'metering-2', 'metering-3', 'metering-4'] a
  * is over, everything must be in the ledger once.
  */
 export async function rideStorm(options: StormOptions): Promise<StormResult> {
-  const { seconds, everyMs, random } = options;
+  const { seconds, everyMs, leastChanges = 0, random } = options;
   const fleet = await MeteringFleet.start();
   const clock = new SystemClock();
   const judge = fleet.judge();
   try {
     const membership = new Membership(fleet, random);
     await membership.startTwo();
-    const endMs = clock.monotonicMs() + seconds * 1_000;
+    const begunMs = clock.monotonicMs();
+    const passedMs = (): number => clock.monotonicMs() - begunMs;
     const over = new AbortController();
     const feeding = feed(fleet, options.rate, over.signal);
     const watching = watchProgress(fleet, clock, over.signal);
-    while (clock.monotonicMs() < endMs) {
+    while (passedMs() < seconds * 1_000 || membership.changes < leastChanges) {
       membership.change();
       await delay(everyMs);
     }
-    const committed = await fleet.committed();
+    const rowsPerSecond = Math.round(((await fleet.committed()) / passedMs()) * 1_000);
     over.abort();
     await feeding;
     const longestStandstillMs = await watching;
@@ -178,7 +183,7 @@ export async function rideStorm(options: StormOptions): Promise<StormResult> {
     return {
       seconds,
       changes: membership.changes,
-      rowsPerSecond: Math.round(committed / seconds),
+      rowsPerSecond,
       records: judge.recordsJudged,
       longestStandstillMs: Math.round(longestStandstillMs),
       faults,
@@ -253,12 +258,15 @@ async function watchProgress(
   clock: SystemClock,
   over: AbortSignal,
 ): Promise<number> {
-  let [longestMs, rows, movedMs] = [0, 0, clock.monotonicMs()];
+  let [longestMs, stoodMs, rows, lookedMs] = [0, 0, 0, clock.monotonicMs()];
   while (!over.aborted) {
     const appended = fleet.appendedRecords;
     const now = await fleet.committed();
-    if (now !== rows || now >= appended) [rows, movedMs] = [now, clock.monotonicMs()];
-    longestMs = Math.max(longestMs, clock.monotonicMs() - movedMs);
+    const nowMs = clock.monotonicMs();
+    stoodMs += Math.min(nowMs - lookedMs, MOST_LOOK_MS);
+    lookedMs = nowMs;
+    if (now !== rows || now >= appended) [rows, stoodMs] = [now, 0];
+    longestMs = Math.max(longestMs, stoodMs);
     await delay(POLL_MS);
   }
   return longestMs;
