@@ -4,8 +4,8 @@
 /** npm packages of any kind; what a rule means by "npm". */
 const NPM = ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-bundled', 'npm-no-pkg'];
 
-/** Test code: specs, contract suites, and everything in a test folder. */
-const TEST_CODE = String.raw`\.spec\.ts$|^libs/[^/]+/contract/|(^|/)test/|^libs/testing/`;
+/** Test code: specs, contract suites, sample objects, and everything in a test folder. */
+const TEST_CODE = String.raw`\.spec\.ts$|^libs/[^/]+/(contract|samples)/|(^|/)test/|^libs/testing/`;
 
 /** Which foreign cores a domain may see. A domain that is not listed sees none. */
 const CORES_SEEN = {
@@ -40,7 +40,7 @@ function foreignCoreRules() {
     rule(
       `foreign-core-${domain}`,
       `${domain} may see the core of ${seen.join(' and ')} only: a wider view would make one lump of two domains`,
-      { path: `^libs/${domain}/(core|contract|adapters)/` },
+      { path: `^libs/${domain}/(core|contract|samples|adapters)/` },
       { path: '^libs/[^/]+/core/', pathNot: `^libs/(${[domain, ...seen].join('|')})/core/` },
     ),
   );
@@ -48,7 +48,7 @@ function foreignCoreRules() {
     'foreign-core',
     'a domain is understood without another one; the few that build on each other are listed',
     {
-      path: '^libs/([^/]+)/(core|contract|adapters)/',
+      path: '^libs/([^/]+)/(core|contract|samples|adapters)/',
       pathNot: `^libs/(${Object.keys(CORES_SEEN).join('|')})/`,
     },
     { path: '^libs/[^/]+/core/', pathNot: '^libs/$1/core/' },
@@ -178,6 +178,12 @@ const libs = [
     'a contract suite knows the port, never one of the adapters or their kits',
     { path: '^libs/[^/]+/contract/' },
     { path: '^libs/([^/]+/adapters|platform)/' },
+  ),
+  rule(
+    'samples-alone',
+    'sample objects serve suites, tests and benchmarks, so they know the core and no way to run a test',
+    { path: '^libs/[^/]+/samples/' },
+    { path: '^libs/([^/]+/(adapters|contract)|platform|testing)/|(^|/)node_modules/' },
   ),
   rule(
     'contract-suite-packages',

@@ -27,7 +27,7 @@ const CODE = ['apps', 'libs', 'migrations'];
 const LEFT_OUT = [
   /(^|\/)test(\/|$)/,
   /^libs\/testing(\/|$)/,
-  /^libs\/[^/]+\/contract(\/|$)/,
+  /^libs\/[^/]+\/(contract|samples)(\/|$)/,
   /\.(spec|contract|bench|child)\.js(\.map)?$/,
   /\.d\.ts$/,
   /\.tsbuildinfo$/,

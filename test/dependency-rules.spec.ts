@@ -36,6 +36,7 @@ const VIOLATIONS: Readonly<Record<string, Planted>> = {
   'core-inward': ['libs/keys/core/src/outward.ts', '#libs/keys/adapters'],
   'core-not-platform': ['libs/keys/core/src/technical.ts', '#libs/platform/config'],
   'contract-suite-alone': ['libs/keys/contract/src/partial.ts', '#libs/keys/adapters'],
+  'samples-alone': ['libs/usage/samples/src/testing.ts', '@jest/globals'],
   'contract-suite-packages': ['libs/keys/contract/src/packed.ts', 'pg'],
   'adapters-not-adapters': ['libs/keys/adapters/src/sideways.ts', '#libs/usage/adapters'],
   'platform-without-domain': ['libs/platform/config/src/domain.ts', '#libs/keys/core'],

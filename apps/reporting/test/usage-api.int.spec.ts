@@ -17,7 +17,7 @@ import { LocalRpc, rpcService } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
 import { openChdbDatabase } from '#libs/testing';
 import { ClickHouseUsageReader, ClickHouseUsageStore } from '#libs/usage/adapters';
-import { SAMPLE_TIME_MS, sampleUsageRow, storeBatch } from '#libs/usage/contract';
+import { SAMPLE_TIME_MS, sampleUsageRow, storeBatch } from '#libs/usage/samples';
 import {
   METERING_PROGRESS_METHODS,
   METERING_PROGRESS_SERVICE,

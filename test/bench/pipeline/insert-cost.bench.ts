@@ -9,10 +9,10 @@ import { ClickHouseEngine } from '#libs/platform/clickhouse';
 import { startTestClickHouse } from '#libs/testing';
 import { ClickHouseUsageStore } from '#libs/usage/adapters';
 import { cellsOf, digestOfUsage, hoursOf, type BatchSeal, type UsageRow } from '#libs/usage/core';
+import { SAMPLE_MONTH, SAMPLE_TIME_MS, sampleUsageRow } from '#libs/usage/samples';
 
 import { cpuTimeUs } from '../cpu-time.js';
 import { estimate, shuffled } from '../statistics.js';
-import { BENCH_MONTH, BENCH_TIME_MS, benchUsageRow } from './bench-usage-row.js';
 import type { PartOptions, PartResult, PipelineFigure } from './part.js';
 
 /** Rows of one batch: the most that one insert takes. */
@@ -73,7 +73,7 @@ function rowsOf(
   const rows = Array.from({ length: BATCH_ROWS }, (_, row) => {
     const key = (nth * BATCH_ROWS + row) % keys;
     const id = createHash('sha256').update(`${batchId}/${row}`).digest();
-    return benchUsageRow({
+    return sampleUsageRow({
       eventId: formatUuid(id.subarray(0, 16)),
       requestId: formatUuid(id.subarray(16, 32)),
       keyId: `${key.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`,
@@ -93,11 +93,11 @@ async function write(
 ): Promise<void> {
   await store.insertUsage({ batchId, token: batchId }, rows);
   if (!withRollup) return;
-  await store.insertCells({ batchId, token: `${batchId}:roll` }, BENCH_MONTH, cellsOf(rows));
+  await store.insertCells({ batchId, token: `${batchId}:roll` }, SAMPLE_MONTH, cellsOf(rows));
   const { xor64: _xor, ...sums } = digestOfUsage(rows);
-  const place = { topic: 'request.completed', partition: 0, month: BENCH_MONTH };
+  const place = { topic: 'request.completed', partition: 0, month: SAMPLE_MONTH };
   const seal: BatchSeal = { batchId, ...place, ...sums, ...hoursOf(rows) };
-  await store.insertSeals([seal], BENCH_TIME_MS);
+  await store.insertSeals([seal], SAMPLE_TIME_MS);
 }
 
 function figuresOf(

@@ -14,7 +14,7 @@ import {
   ClickHouseUsageReader,
   ClickHouseUsageStore,
 } from '#libs/usage/adapters';
-import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from '#libs/usage/contract';
+import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from '#libs/usage/samples';
 import { HOUR_MS, type UsageRow } from '#libs/usage/core';
 
 let chdb: ChdbDatabase;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { afterAll, expect, test } from '@jest/globals';
 
-import { sampleUsageRow } from '#libs/usage/contract';
+import { sampleUsageRow } from '#libs/usage/samples';
 
 import type { LedgerOrder } from './ledger-process.js';
 
@@ -49,7 +49,8 @@ function check(count: number): Promise<unknown> {
     child.on('message', (message) => {
       answer = message;
     });
-    child.on('exit', (code) => {
+    // Not its exit: what it sent before may still be on its way then.
+    child.on('close', (code) => {
       if (code === 0) resolve(answer);
       else reject(new Error('the ledger could not be opened again'));
     });

@@ -9,7 +9,7 @@ import {
   sampleRejectionRow,
   sampleSeal,
   sampleUsageRow,
-} from '#libs/usage/contract';
+} from '#libs/usage/samples';
 import { cellsOf } from '#libs/usage/core';
 
 import {

@@ -1,4 +1,3 @@
-export * from './sample-rows.js';
 export * from './usage-harness.js';
 export * from './usage-reader.contract.js';
 export * from './usage-store.contract.js';

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { picoUsd } from '#libs/kernel';
 import type { AttemptCursor, UsageReader, UsageRow, UsageStore } from '#libs/usage/core';
+import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from '#libs/usage/samples';
 
-import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from './sample-rows.js';
 import type { UsageHarness } from './usage-harness.js';
 
 const HOUR_MS = 3_600_000;
