@@ -1,9 +1,9 @@
 export { ClickHouseLedgerUpkeep } from './clickhouse/clickhouse-ledger-upkeep.js';
 export * from './clickhouse/clickhouse-usage-reader.js';
 export { ClickHouseUsageStore } from './clickhouse/clickhouse-usage-store.js';
+export { sumsQuery } from './clickhouse/usage.query.js';
 export {
   mergeStateQuery,
-  sumsQuery,
   toMergeState,
   type MergeStateRecord,
-} from './clickhouse/usage.query.js';
+} from './clickhouse/whole-hours.query.js';

@@ -233,11 +233,12 @@ test('what is not in force is removed after a day; what is in force stays', asyn
   const runs = 'SELECT uniqExact(run) AS n FROM rollup_merged';
   await upkeep.cleanUp();
   expect(await count(runs)).toBe(2);
-  for (const table of ['rollup_merged', 'rollup_merged_batch']) {
+  for (const table of ['rollup_merged', 'rollup_merged_day', 'rollup_merged_batch']) {
     await damage(`ALTER TABLE ${table} UPDATE made_at = made_at - 100000 WHERE 1`);
   }
   await upkeep.cleanUp();
   expect(await count(runs)).toBe(1);
+  expect(await count('SELECT uniqExact(run) AS n FROM rollup_merged_day')).toBe(1);
   expect(await count('SELECT count() AS n FROM rollup_merged_batch')).toBe(1);
   expect(await figures()).toEqual([2, 14n]);
 });

@@ -10,23 +10,21 @@ import {
   type UsageSums,
 } from '#libs/usage/core';
 
-import {
-  activityQuery,
-  attemptsQuery,
-  hasWholeHours,
-  mergeStateQuery,
-  NOTHING_MERGED,
-  sumsQuery,
-  toMergeState,
-  type MergeState,
-  type MergeStateRecord,
-} from './usage.query.js';
+import { activityQuery, attemptsQuery, sumsQuery } from './usage.query.js';
 import {
   toAttemptView,
   toUsageSums,
   type AttemptRecord,
   type SumsRecord,
 } from './usage-view.mapping.js';
+import {
+  hasWholeHours,
+  mergeStateQuery,
+  NOTHING_MERGED,
+  toMergeState,
+  type MergeState,
+  type MergeStateRecord,
+} from './whole-hours.query.js';
 
 /** Most rows of one page: 1000 and the one that says whether there is another page. */
 const MAX_PAGE_ROWS = 1001;
@@ -47,6 +45,7 @@ export class ClickHouseUsageReader extends UsageReader {
   }
 
   async sums(question: UsageQuestion): Promise<readonly UsageSums[]> {
+    if (question.startMs >= question.endMs) return [];
     const query = sumsQuery(question, await this.mergeState(question));
     const found = await this.session.rows<SumsRecord>(query, query.params);
     if (found.length > question.maxRows) {

@@ -19,6 +19,7 @@ const TABLES: Readonly<Record<string, string>> = {
   rollup_hour: 'ReplacingMergeTree',
   rollup_merged: 'MergeTree',
   rollup_merged_batch: 'MergeTree',
+  rollup_merged_day: 'MergeTree',
   rollup_run: 'MergeTree',
 };
 

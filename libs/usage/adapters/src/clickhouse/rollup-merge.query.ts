@@ -132,14 +132,85 @@ export const MERGED: ClickHouseOperation = {
     ` FROM rollup_merged WHERE run = {run:String} AND ${HOURS}`,
 };
 
+/** What identifies sums per day beside their run. */
+const DAY_KEYS = 'grain, day, org_id, team_id, key_id, user_id, provider, model';
+
+/**
+ * Sums of merged hours per day, once for each grain. The columns a grain leaves out are empty, which
+ * a settings profile must not turn into NULL.
+ */
+function daysFrom(hours: string, more: string, keys: string): string {
+  return [
+    "SELECT if(grouping(model) = 0, 'model', 'key') AS grain,",
+    `  toStartOfDay(hour) AS day, org_id, team_id, key_id, user_id, provider, model${more},`,
+    '  sum(attempts) AS attempts, sum(estimated_attempts) AS estimated_attempts,',
+    '  sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,',
+    '  sum(cost_usd) AS cost_usd, sum(charge_usd) AS charge_usd',
+    `FROM (${hours})`,
+    'GROUP BY GROUPING SETS (',
+    `  (day, org_id, team_id, provider, model${keys}),`,
+    `  (day, org_id, team_id, key_id, user_id${keys})`,
+    ')',
+  ].join('\n');
+}
+
+/** Sums the merged hours of a run per day. */
+export const MERGE_DAYS: ClickHouseOperation = {
+  name: 'usage.merge_days',
+  sql: [
+    'INSERT INTO rollup_merged_day',
+    `SELECT ${DAY_KEYS}, {run:String}, attempts, estimated_attempts, tokens_in, tokens_out, cost_usd,`,
+    "  charge_usd, now('UTC')",
+    `FROM (${daysFrom(`SELECT * FROM rollup_merged WHERE run = {run:String} AND ${HOURS}`, '', '')})`,
+    'SETTINGS max_partitions_per_insert_block = 0, insert_deduplicate = 0, group_by_use_nulls = 0',
+  ].join('\n'),
+};
+
+const DAYS =
+  "day >= toStartOfDay(toDateTime({start_s:UInt32}, 'UTC')) AND day < toDateTime({end_s:UInt32}, 'UTC')";
+
+/** What the sums per day of a run amount to, for each grain. */
+export const MERGED_DAYS: ClickHouseOperation = {
+  name: 'usage.merge_merged_days',
+  sql:
+    'SELECT sum(attempts) AS row_sum, sum(cost_usd) AS cost_sum, sum(charge_usd) AS charge_sum' +
+    ` FROM rollup_merged_day WHERE run = {run:String} AND ${DAYS} GROUP BY grain`,
+};
+
 const CONTENT =
   'toString(tuple(sum(requests), sum(attempts), sum(estimated_attempts), sum(tokens_in),' +
   ' sum(tokens_out), arraySort(arrayFilter(class -> class.2 > 0,' +
   ' arrayZip(mapKeys(sumMap(usage)), mapValues(sumMap(usage))))), sum(cost_usd), sum(charge_usd)))';
 
+const DAY_CONTENT =
+  'toString(tuple(attempts, estimated_attempts, tokens_in, tokens_out, cost_usd, charge_usd))';
+
+/** The hours of all days that a range touches. */
+const HOURS_OF_DAYS =
+  "hour >= toStartOfDay(toDateTime({start_s:UInt32}, 'UTC'))" +
+  " AND hour < toStartOfDay(toDateTime({end_s:UInt32} + 86399, 'UTC'))";
+
+/** Runs in force whose sums per day are not those of their hours. */
+const RUNS_WITH_STALE_DAYS = [
+  'SELECT run FROM (',
+  `  SELECT toString(run) AS run, ${DAY_KEYS}, ${DAY_CONTENT} AS content`,
+  `  FROM rollup_merged_day WHERE ${DAYS} AND run IN (${runsInForce(VERSION)})`,
+  '  UNION ALL',
+  `  SELECT toString(run) AS run, ${DAY_KEYS}, ${DAY_CONTENT} AS content FROM (`,
+  daysFrom(
+    `SELECT * FROM rollup_merged WHERE ${HOURS_OF_DAYS} AND run IN (${runsInForce(VERSION)})`,
+    ', run',
+    ', run',
+  ),
+  '  )',
+  ')',
+  `GROUP BY run, ${DAY_KEYS}`,
+  'HAVING count() != 2 OR min(content) != max(content)',
+].join('\n');
+
 /**
- * Runs in force with hours in a range whose sums are not those of their cells, or which share a
- * batch with another.
+ * Runs in force with hours in a range whose sums are not those of their cells, whose sums per day are
+ * not those of their hours, or which share a batch with another.
  */
 export const STALE_RUNS: ClickHouseOperation = {
   name: 'usage.merge_stale',
@@ -165,6 +236,8 @@ export const STALE_RUNS: ClickHouseOperation = {
     `  GROUP BY run, ${GROUP_KEYS}`,
     '  HAVING count() != 2 OR min(content) != max(content)',
     '  UNION ALL',
+    RUNS_WITH_STALE_DAYS,
+    '  UNION ALL',
     '  SELECT arrayJoin(runs) AS run FROM (',
     '    SELECT groupArray(toString(run)) AS runs FROM rollup_merged_batch',
     "    WHERE last_hour >= toDateTime({start_s:UInt32}, 'UTC')",
@@ -174,6 +247,7 @@ export const STALE_RUNS: ClickHouseOperation = {
     '  )',
     ')',
     'ORDER BY run',
+    'SETTINGS group_by_use_nulls = 0',
   ].join('\n'),
 };
 
@@ -182,7 +256,8 @@ export const USELESS_RUNS: ClickHouseOperation = {
   name: 'usage.merge_useless',
   sql: [
     'SELECT DISTINCT toString(run) AS run FROM (',
-    '  SELECT run, made_at FROM rollup_merged UNION ALL SELECT run, made_at FROM rollup_merged_batch',
+    '  SELECT run, made_at FROM rollup_merged UNION ALL SELECT run, made_at FROM rollup_merged_day',
+    '  UNION ALL SELECT run, made_at FROM rollup_merged_batch',
     ')',
     "WHERE made_at < now('UTC') - 86400",
     `  AND run NOT IN (${runsInForce(VERSION)})`,

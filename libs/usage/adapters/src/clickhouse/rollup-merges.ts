@@ -5,7 +5,9 @@ import type { HourRange, MergeOrder, MergePlace, RollupMerge } from '#libs/usage
 import {
   CANDIDATES,
   MERGE_CELLS,
+  MERGE_DAYS,
   MERGED,
+  MERGED_DAYS,
   NOTE_BATCHES,
   NOTED,
   STALE_RUNS,
@@ -17,6 +19,12 @@ type RunDecision = 'merged' | 'withdrawn' | 'changed';
 
 /** Versions tried for one decision; each failure means that another process decided something. */
 const MOST_TRIES = 20;
+
+/** Sums per day are kept in two grains, each of which amounts to the whole. */
+const GRAINS = 2;
+
+/** Where runs leave what they sum. */
+const TABLES = ['rollup_merged', 'rollup_merged_day', 'rollup_merged_batch'] as const;
 
 interface Candidates {
   readonly considered: string;
@@ -68,7 +76,11 @@ export class RollupMerges {
     if (batches === 0) return { isInForce: false, batches, refused, next };
     await this.session.run(MERGE_CELLS, { run, start_s, end_s });
     const merged = await this.one<Sums>(MERGED, { run, start_s, end_s });
-    if (!isSame(sealed, merged)) return { isInForce: false, batches: 0, refused: considered, next };
+    await this.session.run(MERGE_DAYS, { run, start_s, end_s });
+    const days = await this.session.rows<Sums>(MERGED_DAYS, { run, start_s, end_s });
+    const isWhole =
+      days.length === GRAINS && [merged, ...days].every((sums) => isSame(sealed, sums));
+    if (!isWhole) return { isInForce: false, batches: 0, refused: considered, next };
     const isInForce = await this.decide(version, 'merged', run);
     return { isInForce, batches: isInForce ? batches : 0, refused, next };
   }
@@ -102,7 +114,7 @@ export class RollupMerges {
     // What has not been put in force by now never will be.
     await this.decideNext('changed', '');
     const runs = await useless();
-    for (const table of runs.length === 0 ? [] : ['rollup_merged', 'rollup_merged_batch']) {
+    for (const table of runs.length === 0 ? [] : TABLES) {
       const sql = `DELETE FROM ${table} WHERE run IN {runs:Array(String)}`;
       await this.session.run({ name: 'usage.merge_clean_up', sql }, { runs });
     }

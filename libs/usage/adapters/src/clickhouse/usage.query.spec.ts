@@ -5,14 +5,9 @@ import { expect, test } from '@jest/globals';
 
 import type { UsageFilter, UsageQuestion } from '#libs/usage/core';
 
-import {
-  activityQuery,
-  attemptsQuery,
-  mergeStateQuery,
-  NOTHING_MERGED,
-  sumsQuery as sumsByState,
-  type BoundQuery,
-} from './usage.query.js';
+import type { BoundQuery } from './sealed.query.js';
+import { activityQuery, attemptsQuery, sumsQuery as sumsByState } from './usage.query.js';
+import { mergeStateQuery, NOTHING_MERGED } from './whole-hours.query.js';
 
 // The text of each statement and its parameters are reviewed as files; values of a question reach
 // the text nowhere.
@@ -43,10 +38,24 @@ const sumsQuery = (question: UsageQuestion, state = NOTHING_MERGED): BoundQuery 
   sumsByState(question, state);
 const hours: UsageQuestion = { ...whole, startMs: 3_600_000, endMs: 10_800_000 };
 
+/** From the last hour of a day to the first hour of the day after the next. */
+const days: UsageQuestion = { ...whole, startMs: 23 * 3_600_000, endMs: 49 * 3_600_000 };
+const merged = { version: 7, waitingFromMs: null };
+
 const cases: readonly (readonly [string, BoundQuery])[] = [
   ['sums-within-an-hour', sumsQuery(whole)],
   ['sums-of-whole-hours', sumsQuery(hours)],
-  ['sums-of-merged-hours', sumsQuery(hours, { version: 7, waitingFromMs: null })],
+  ['sums-of-merged-hours', sumsQuery(hours, merged)],
+  ['sums-of-merged-days-by-team', sumsQuery({ ...days, bucket: 'day', groupBy: ['team'] }, merged)],
+  [
+    'sums-of-merged-days-of-a-key',
+    sumsQuery({ ...days, keyIds: ['k'], groupBy: ['user'] }, merged),
+  ],
+  [
+    'sums-of-merged-days-by-key-and-model',
+    sumsQuery({ ...days, groupBy: ['key', 'model'] }, merged),
+  ],
+  ['sums-of-merged-days-by-hour', sumsQuery({ ...days, bucket: 'hour' }, merged)],
   ['sums-of-hours-partly-merged', sumsQuery(hours, { version: 7, waitingFromMs: 7_200_000 })],
   ['merge-state', mergeStateQuery(hours)],
   ['sums-with-both-edges', sumsQuery({ ...whole, startMs: 1_000, endMs: 10_800_001 })],
