@@ -32,7 +32,7 @@ afterAll(() => postgres.stop());
 
 beforeEach(async () => {
   await guard.database.query(
-    'TRUNCATE budget_account, subject_spend, hold, applied_batch, applied_through, parked_batch, block, overrun, outbox, outbox_lane',
+    'TRUNCATE budget_account, subject_spend, hold, applied_batch, applied_through, parked_batch, block, overrun, outbox, outbox_lane, dead_letter',
   );
 });
 
@@ -288,5 +288,27 @@ describe('upkeep', () => {
     expect(await pruneBudget(guard.database)).toBe(2);
     expect(await guard.authority.listHolds('e', null)).toMatchObject([{ holdId: open.holdId }]);
     expect(await guard.settle(first)).toMatchObject({ applied: 0, duplicates: 1 });
+  });
+
+  test('dead letters go 30 days after they were parked, once they were dealt with and no sooner', async () => {
+    // More than one slice.
+    await guard.database.query(
+      `INSERT INTO dead_letter
+         (topic, partition, "offset", class, error, key, headers, payload, booked, state, created_at)
+       SELECT 'usage.rated', 0, n, 'c', 'e', '', '{}', '', false,
+              CASE WHEN n < 1500 THEN 'retried' WHEN n < 1510 THEN 'discarded' ELSE 'parked' END,
+              now() - make_interval(days => CASE WHEN n % 10 = 0 THEN 29 ELSE 31 END)
+       FROM generate_series(0, 1599) AS n`,
+    );
+    expect(await pruneBudget(guard.database)).toBe(1_359);
+    const { rows } = await guard.database.query(
+      'SELECT state, count(*)::int AS n FROM dead_letter GROUP BY state ORDER BY state',
+    );
+    expect(rows).toEqual([
+      { state: 'discarded', n: 1 },
+      { state: 'parked', n: 90 },
+      { state: 'retried', n: 150 },
+    ]);
+    expect(await pruneBudget(guard.database)).toBe(0);
   });
 });

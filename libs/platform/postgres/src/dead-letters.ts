@@ -165,3 +165,24 @@ export async function markDeadLetterRetried(
     [topic, partition, offset],
   );
 }
+
+/** How long a letter that was dealt with is kept, days from its parking; as long as a log keeps records. */
+const KEEP_DAYS = 30;
+
+/**
+ * Deletes letters that were retried or discarded and are older than 30 days. One that still waits for
+ * somebody stays, however old. A record that comes from the log once more is parked once more, and
+ * retrying it changes nothing. Safe to run anywhere, any time.
+ * @param most rows of this call
+ * @returns how many went
+ */
+export async function pruneDeadLetters(db: Queryable, most: number): Promise<number> {
+  const { rowCount } = await db.query(
+    `DELETE FROM dead_letter WHERE (topic, partition, "offset") IN (
+       SELECT topic, partition, "offset" FROM dead_letter
+       WHERE state <> 'parked' AND created_at < now() - make_interval(days => $1)
+       LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+    [KEEP_DAYS, most],
+  );
+  return rowCount;
+}

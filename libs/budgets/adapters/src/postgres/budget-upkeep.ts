@@ -1,4 +1,4 @@
-import type { Database } from '#libs/platform/postgres';
+import { pruneDeadLetters, type Database } from '#libs/platform/postgres';
 
 /** Rows deleted per statement; about 10 ms of work. */
 const SLICE_ROWS = 1_000;
@@ -12,19 +12,16 @@ export interface BudgetStanding {
   readonly parkedBatches: number;
   /** Age of the oldest of them, milliseconds; 0 when there is none. */
   readonly oldestParkedMs: number;
-  readonly deadLetters: number;
 }
 
-/** Counts open holds, parked batches and dead letters. */
+/** Counts open holds and parked batches. */
 export async function readStanding(database: Database): Promise<BudgetStanding> {
   const { rows } = await database.query<{
     open_holds: bigint;
     parked: bigint;
     oldest_ms: number;
-    dead: bigint;
   }>(
     `SELECT (SELECT count(*) FROM hold WHERE state = 'open') AS open_holds,
-            (SELECT count(*) FROM dead_letter) AS dead,
             count(*) AS parked,
             coalesce(extract(epoch FROM now() - min(parked_at)) * 1000, 0)::float8 AS oldest_ms
      FROM parked_batch`,
@@ -34,18 +31,24 @@ export async function readStanding(database: Database): Promise<BudgetStanding> 
     openHolds: Number(row.open_holds),
     parkedBatches: Number(row.parked),
     oldestParkedMs: row.oldest_ms,
-    deadLetters: Number(row.dead),
   };
 }
 
 /**
- * Deletes ended holds and ids of applied batches older than 7 days, in slices. Batches below
- * `pruned_below` are known to be applied by their offsets alone. Safe to run anywhere, any time.
+ * Deletes ended holds and ids of applied batches older than 7 days, and dead letters that were dealt
+ * with, older than 30 days, in slices. Batches below `pruned_below` are known to be applied by their
+ * offsets alone. Safe to run anywhere, any time.
+ * @returns how many rows went; what is left is found by the next call
  */
 export async function pruneBudget(database: Database): Promise<number> {
-  const holds = await inSlices(database, PRUNE_HOLDS);
-  const batches = await inSlices(database, PRUNE_BATCHES);
-  return holds + batches;
+  const holds = await inSlices(() => rowsOf(database, PRUNE_HOLDS));
+  const batches = await inSlices(() => rowsOf(database, PRUNE_BATCHES));
+  const letters = await inSlices(() => pruneDeadLetters(database, SLICE_ROWS));
+  return holds + batches + letters;
+}
+
+async function rowsOf(database: Database, statement: string): Promise<number> {
+  return (await database.query(statement)).rowCount;
 }
 
 const PRUNE_HOLDS = `DELETE FROM hold WHERE hold_id IN (
@@ -66,12 +69,12 @@ const PRUNE_BATCHES = `WITH gone AS (
   )
   SELECT last FROM gone`;
 
-async function inSlices(database: Database, statement: string): Promise<number> {
+async function inSlices(deleteSlice: () => Promise<number>): Promise<number> {
   let deleted = 0;
   for (let slice = 0; slice < SLICES_PER_CALL; slice += 1) {
-    const { rowCount } = await database.query(statement);
-    deleted += rowCount;
-    if (rowCount < SLICE_ROWS) break;
+    const rows = await deleteSlice();
+    deleted += rows;
+    if (rows < SLICE_ROWS) break;
   }
   return deleted;
 }
