@@ -82,6 +82,21 @@ async function ended(child: ChildProcess): Promise<void> {
   await new Promise<void>((resolve) => child.once('exit', () => resolve()));
 }
 
+/** Kills a process once it has begun to make the cluster. @returns whether it had not finished it */
+async function isKilledInTheMiddle(): Promise<boolean> {
+  const child = spawn(process.execPath, [CHILD, dataDir], { stdio: 'ignore' });
+  children.push(child);
+  const draft = join(dataDir, `postgres/draft-${child.pid}`);
+  const begun = [join(draft, 'data/PG_VERSION'), join(dataDir, 'postgres/cluster')];
+  const clock = new SystemClock();
+  for (const endMs = clock.monotonicMs() + 60_000; !begun.some(existsSync); await delay(1)) {
+    expect(clock.monotonicMs()).toBeLessThan(endMs);
+  }
+  child.kill('SIGKILL');
+  await ended(child);
+  return existsSync(draft);
+}
+
 async function run(url: string, statement: string): Promise<Record<string, unknown>[]> {
   const database = new Database({ url, schema: null, applicationName: 'spec' });
   try {
@@ -99,7 +114,7 @@ test('data is there after stop and start', async () => {
   const second = await EmbeddedPostgres.start(options());
   expect(await run(second.url, 'SELECT answer FROM kept')).toEqual([{ answer: 42 }]);
   await second.stop();
-}, 60_000);
+});
 
 test('a second start on one directory ends with one line that names it and the holder', async () => {
   const lock = DataDirectoryLock.acquire(dataDir);
@@ -116,7 +131,7 @@ test('Ctrl-C of the terminal does not reach the server', async () => {
   process.kill(-child.pid!, 'SIGINT');
   await ended(child);
   expect(isAlive(pid)).toBe(true);
-}, 60_000);
+});
 
 describe('after kill -9 of the parent', () => {
   test('the next start stops the server that was left and finds the data', async () => {
@@ -128,7 +143,7 @@ describe('after kill -9 of the parent', () => {
     expect(isAlive(pid)).toBe(false);
     expect(await run(server.url, 'SELECT answer FROM kept')).toEqual([{ answer: 42 }]);
     await server.stop();
-  }, 60_000);
+  });
 
   test('a garbled postmaster.pid hides nothing: the server is found and stopped', async () => {
     const { child, pid } = await startChild();
@@ -138,7 +153,7 @@ describe('after kill -9 of the parent', () => {
     const server = await EmbeddedPostgres.start(options());
     expect(isAlive(pid)).toBe(false);
     await server.stop();
-  }, 60_000);
+  });
 
   test('kill -9 of the server too: it recovers what was committed', async () => {
     const { child, pid, url } = await startChild();
@@ -149,22 +164,18 @@ describe('after kill -9 of the parent', () => {
     const server = await EmbeddedPostgres.start(options());
     expect(await run(server.url, 'SELECT answer FROM kept')).toEqual([{ answer: 42 }]);
     await server.stop();
-  }, 60_000);
+  });
 
   test('in the middle of making the cluster: the next start makes it anew', async () => {
-    const child = spawn(process.execPath, [CHILD, dataDir], { stdio: 'ignore' });
-    children.push(child);
-    const clock = new SystemClock();
-    const version = join(dataDir, `postgres/draft-${child.pid}/data/PG_VERSION`);
-    for (const endMs = clock.monotonicMs() + 20_000; !existsSync(version); await delay(1)) {
-      expect(clock.monotonicMs()).toBeLessThan(endMs);
+    // A cluster that was whole before anybody looked is not what this is about: then another one.
+    for (let attempt = 1; !(await isKilledInTheMiddle()); attempt += 1) {
+      await (await EmbeddedPostgres.start(options())).stop();
+      dataDir = join(directory, `data-${attempt}`);
     }
-    child.kill('SIGKILL');
-    await ended(child);
     const server = await EmbeddedPostgres.start(options());
     expect(await run(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     await server.stop();
-  }, 60_000);
+  });
 });
 
 test('a postmaster.pid that names a living stranger is deleted, the stranger lives', async () => {
@@ -187,7 +198,7 @@ test('a postmaster.pid that names a living stranger is deleted, the stranger liv
   const again = await EmbeddedPostgres.start(options());
   expect(isAlive(stranger.pid!)).toBe(true);
   await again.stop();
-}, 60_000);
+});
 
 test('the owner is told when the server ends by itself', async () => {
   const reasons: string[] = [];
@@ -197,12 +208,12 @@ test('the owner is told when the server ends by itself', async () => {
   });
   process.kill(server.pid, 'SIGKILL');
   const clock = new SystemClock();
-  for (const endMs = clock.monotonicMs() + 10_000; reasons.length === 0; await delay(10)) {
+  for (const endMs = clock.monotonicMs() + 60_000; reasons.length === 0; await delay(10)) {
     expect(clock.monotonicMs()).toBeLessThan(endMs);
   }
   expect(reasons).toEqual(['PostgreSQL ended with SIGKILL']);
   await server.stop();
-}, 60_000);
+});
 
 test('a directory that the server cannot enter is refused with one line', async () => {
   // Only root runs the server as somebody else; for others there is nobody to be kept out.
@@ -218,7 +229,7 @@ test('a directory that the server cannot enter is refused with one line', async 
   } else {
     await (await start).stop();
   }
-}, 60_000);
+});
 
 test('binaries below a directory that the server cannot enter are copied to where it can', async () => {
   const installed = await installedBinaries();

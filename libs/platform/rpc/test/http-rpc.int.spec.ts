@@ -45,7 +45,7 @@ beforeAll(async () => {
   registerRpcRoutes(server, services, 'service-secret');
   const url = await server.listen({ port: 0, host: '127.0.0.1' });
   const at = (secret: string): HttpRpcTransport =>
-    new HttpRpcTransport({ baseUrls: { till: url }, secret, timeoutMs: 2_000 });
+    new HttpRpcTransport({ baseUrls: { till: url }, secret, timeoutMs: 60_000 });
   remote = at('service-secret');
   stranger = at('another');
 });
@@ -106,7 +106,7 @@ describe('calls between processes', () => {
     const nowhere = new HttpRpcTransport({
       baseUrls: { till: 'http://127.0.0.1:1' },
       secret: 's',
-      timeoutMs: 500,
+      timeoutMs: 60_000,
     });
     await expect(nowhere.call('till', 'add', [[]])).rejects.toMatchObject({
       code: 'rpc.unavailable',
