@@ -32,6 +32,7 @@ import { PostgresTeamStore, TEAM_ENTITIES } from '#libs/teams/adapters';
 import { KEY_ACTIVITY_METHODS, type UsageReader } from '#libs/usage/core';
 
 import { AUTH_OPTIONS, type AuthOptions } from './auth-options.js';
+import { AuthUpkeepWorker } from './auth-upkeep.worker.js';
 import { BudgetReconcilerWorker } from './budget-reconciler.worker.js';
 import { ApplyControlBatch } from './consumers/apply-control-batch.use-case.js';
 import { ControlConsumer } from './consumers/control.consumer.js';
@@ -237,6 +238,10 @@ function workerProviders({ database, rpc, runtime }: AuthOptions): Provider[] {
   const { clock, logger, metrics } = runtime;
   const authority = rpcClient<BudgetAuthority>(rpc, BUDGET_SERVICE, BUDGET_AUTHORITY_METHODS);
   return [
+    {
+      provide: AuthUpkeepWorker,
+      useValue: new AuthUpkeepWorker({ database, clock, logger }),
+    },
     provide(
       BudgetReconcilerWorker,
       [PostgresBudgetDefinitionStore, PostgresBudgetStateStore],
@@ -276,6 +281,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     private readonly relay: OutboxRelay,
     private readonly control: ApplyControlBatch,
     private readonly reconciler: BudgetReconcilerWorker,
+    private readonly upkeep: AuthUpkeepWorker,
   ) {}
 
   static register(options: AuthOptions): DynamicModule {
@@ -331,10 +337,12 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
   onApplicationBootstrap(): void {
     this.relay.start();
     this.reconciler.start();
+    this.upkeep.start();
   }
 
   /** Rows that are not sent yet are sent after the next start. */
   async onApplicationShutdown(): Promise<void> {
+    await this.upkeep.stop();
     await this.reconciler.stop();
     await this.relay.stop();
   }

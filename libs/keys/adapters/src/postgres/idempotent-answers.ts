@@ -1,6 +1,6 @@
-import { LessThan, type EntityManager } from 'typeorm';
+import { LessThanOrEqual, type EntityManager } from 'typeorm';
 
-import type { EntityTransaction } from '#libs/platform/postgres';
+import type { EntityTransaction, Queryable } from '#libs/platform/postgres';
 
 import { IdempotentAnswerEntity } from './idempotent-answer.entity.js';
 
@@ -22,14 +22,38 @@ export class IdempotentAnswers {
   }
 
   /**
-   * Keeps an answer in the transaction of its effects, so that both exist or neither.
+   * Keeps an answer in the transaction of its effects, so that both exist or neither; it takes the
+   * place of one that has had its time.
    * @throws a unique violation when the same request is being answered at the same time
    */
   async keep(tx: EntityTransaction, answer: IdempotentAnswerEntity): Promise<void> {
-    const { createdAtMs } = answer;
+    const { caller, route, key, createdAtMs } = answer;
     await tx.manager.delete(IdempotentAnswerEntity, {
-      createdAtMs: LessThan(createdAtMs - KEPT_MS),
+      caller,
+      route,
+      key,
+      createdAtMs: LessThanOrEqual(createdAtMs - KEPT_MS),
     });
     await tx.manager.insert(IdempotentAnswerEntity, answer);
   }
+}
+
+/**
+ * Deletes answers that are older than 24 h, the oldest first. Safe to run anywhere, any time.
+ * @param most rows of this call
+ * @returns how many went
+ */
+export async function pruneIdempotentAnswers(
+  db: Queryable,
+  nowMs: number,
+  most: number,
+): Promise<number> {
+  const { rowCount } = await db.query(
+    `DELETE FROM idempotent_answer WHERE (caller, route, key) IN (
+       SELECT caller, route, key FROM idempotent_answer
+       WHERE created_at <= to_timestamp($1::float8 / 1000)
+       ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+    [nowMs - KEPT_MS, most],
+  );
+  return rowCount;
 }
