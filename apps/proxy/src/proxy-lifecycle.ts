@@ -1,7 +1,12 @@
-import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
+import type {
+  BeforeApplicationShutdown,
+  OnApplicationBootstrap,
+  OnApplicationShutdown,
+} from '@nestjs/common';
 
 import { backoffMs, delay, type Clock, type Random } from '#libs/kernel';
 import type { Logger } from '#libs/platform/telemetry';
+import type { UpstreamTransport } from '#libs/providers/core';
 import type { SpoolRelay } from '#libs/spool/core';
 
 import type { CatalogueSource } from './admission/catalogue-source.js';
@@ -12,6 +17,10 @@ import type { RecoverSpool } from './recovery/recover-spool.use-case.js';
 
 /** Pauses between attempts to recover while another service cannot be reached. */
 const BACKOFF = { firstMs: 50, mostMs: 2_000 } as const;
+/** Longest wait for the records of answers that were broken off at the end, milliseconds. */
+const RECORDS_MS = 10_000;
+/** Least time to publish what is spooled, however long the answers took, milliseconds. */
+const PUBLISH_MS = 5_000;
 
 /** What starts and stops with the proxy. */
 export interface ProxyLifecycleParts {
@@ -20,6 +29,7 @@ export interface ProxyLifecycleParts {
   readonly relay: SpoolRelay;
   readonly releaser: HoldReleaser;
   readonly inFlight: InFlight;
+  readonly transport: Pick<UpstreamTransport, 'close'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -30,10 +40,15 @@ export interface ProxyLifecycleParts {
  * From start to stop: catalogue and prices, recovery, then admission. Recovery waits for the services
  * it needs, so the order in which processes start does not matter.
  */
-export class ProxyLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+export class ProxyLifecycle
+  implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
   private recovered = false;
   private running: Promise<void> | null = null;
   private readonly stopped = new AbortController();
+  /** Breaks off what has not ended within the time for draining. */
+  private drainTimer: NodeJS.Timeout | undefined;
+  private drainedAtMs = 0;
 
   constructor(private readonly parts: ProxyLifecycleParts) {}
 
@@ -53,15 +68,27 @@ export class ProxyLifecycle implements OnApplicationBootstrap, OnApplicationShut
     await this.running;
   }
 
-  /** Ends what is in flight, publishes what is spooled, within the time for draining. */
-  async onApplicationShutdown(): Promise<void> {
-    const { catalogue, relay, releaser, clock, drainMs } = this.parts;
+  /**
+   * Admits nothing more and lets answers in flight end within the time for draining; then their
+   * upstreams are cut off, and they end with a record by estimate. The server closes after this,
+   * which takes as long as its last answer.
+   */
+  async beforeApplicationShutdown(): Promise<void> {
+    const { transport, clock, drainMs } = this.parts;
     this.stopped.abort();
     await this.running;
-    const endMs = clock.monotonicMs() + drainMs;
-    await this.endInFlight(drainMs);
+    this.drainedAtMs = clock.monotonicMs() + drainMs;
+    // It may run longer than this method: a request may be on its way to its upstream still.
+    this.drainTimer = setTimeout(() => void transport.close(), drainMs);
+    await this.endInFlight(drainMs + RECORDS_MS);
+  }
+
+  /** Publishes what is spooled, within what is left of the time for draining, and 5 s at least. */
+  async onApplicationShutdown(): Promise<void> {
+    const { catalogue, relay, releaser, clock } = this.parts;
+    clearTimeout(this.drainTimer);
     await releaser.stop();
-    await relay.stop(Math.max(0, endMs - clock.monotonicMs()));
+    await relay.stop(Math.max(PUBLISH_MS, this.drainedAtMs - clock.monotonicMs()));
     await catalogue.stop();
   }
 

@@ -87,6 +87,7 @@ function partsOf(options: ProxyOptions): ProxyParts {
     relay,
     releaser,
     inFlight,
+    transport: options.transport,
     clock,
     random,
     logger,

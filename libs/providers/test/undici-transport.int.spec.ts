@@ -39,9 +39,9 @@ function send(
   origin: string,
   onStart?: (abort: () => void) => void,
   headTimeoutMs = PATIENCE_MS,
+  transport = new UndiciTransport({ connectTimeoutMs: PATIENCE_MS }),
 ): Promise<Outcome> {
-  const transport = new UndiciTransport({ connectTimeoutMs: PATIENCE_MS });
-  open.push(transport);
+  if (!open.includes(transport)) open.push(transport);
   return new Promise((resolve) => {
     const outcome: Outcome = { body: '', ended: false };
     const handler: UpstreamHandler = {
@@ -114,4 +114,20 @@ test('giving up before a byte went out is not sent, afterwards it is', async () 
   const arrived = await upstream((req) => req.on('data', () => abortNow?.()));
   const late = await send(arrived, (abort) => (abortNow = abort));
   expect(late.failure).toMatchObject({ sent: true, reason: 'aborted' });
+});
+
+test('a transport that closes breaks what runs, and sends nothing more', async () => {
+  let seen = 0;
+  const origin = await upstream((req) => {
+    req.resume();
+    seen += 1;
+    void open.find((each) => each instanceof UndiciTransport)!.close();
+  });
+  expect((await send(origin)).failure).toMatchObject({ sent: true, reason: 'cut' });
+  const transport = open.find((each) => each instanceof UndiciTransport)!;
+  expect((await send(origin, undefined, PATIENCE_MS, transport)).failure).toMatchObject({
+    sent: false,
+    reason: 'connect',
+  });
+  expect(seen).toBe(1);
 });

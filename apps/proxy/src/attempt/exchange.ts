@@ -34,8 +34,10 @@ import { settle, type Ending, type Figures } from './settlement.js';
 
 /** Largest plain answer kept until its record is durable, bytes. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
-/** Longest life of one attempt, milliseconds. */
+/** Longest life of a stream, milliseconds. */
 const TOTAL_MS = 900_000;
+/** The same of a plain answer, whose head alone may take 15 minutes. */
+const PLAIN_TOTAL_MS = 960_000;
 /** Longest time an answer is read on for a client that has left, milliseconds. */
 const DRAIN_MS = 60_000;
 /** A mark of progress is noted after this many tokens, or this long after the one before. */
@@ -110,7 +112,10 @@ export class Exchange implements UpstreamHandler {
   onData(chunk: Buffer): boolean {
     if (this.reader !== null) return this.onStreamData(this.reader, chunk);
     this.size += chunk.length;
+    // No timer of its own: between two chunks the transport's bound of silence holds.
+    const ageMs = this.parts.clock.monotonicMs() - this.startedAtMs;
     if (this.size > MAX_ANSWER_BYTES) this.giveUp('too_large');
+    else if (ageMs > PLAIN_TOTAL_MS) this.giveUp('timeout');
     else this.chunks.push(chunk);
     return true;
   }

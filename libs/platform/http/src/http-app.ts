@@ -27,6 +27,13 @@ const HEADERS_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Pause between two looks for connections that fell idle during shutdown, milliseconds. */
 const IDLE_SWEEP_MS = 50;
+/** Longest time for the answers under way once a process closes, milliseconds; then they are cut. */
+const CLOSE_TIMEOUT_MS = 60_000;
+/**
+ * Longest silence on a connection whose request is being answered, milliseconds; above the 16 minutes
+ * that an answer of a provider may take.
+ */
+const SOCKET_TIMEOUT_MS = 1_200_000;
 /** How long an idle connection is kept, milliseconds. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000;
 
@@ -48,6 +55,7 @@ export async function createHttpApp(
     requestIdHeader: false,
     trustProxy: false,
     forceCloseConnections: 'idle',
+    connectionTimeout: SOCKET_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     http: { maxHeaderSize: HEADER_LIMIT_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
@@ -100,9 +108,13 @@ function prepare(fastify: FastifyInstance, runtime: Runtime, options: Operationa
 
 /**
  * Closes each connection once its answer is out. A server that closes lets busy connections finish,
- * but would then wait for their keep-alive to run out.
+ * but would then wait for their keep-alive to run out, and for ever for a client that does not read.
  */
 function closeAsTheyFallIdle(server: Server): void {
-  const timer = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-  server.once('close', () => clearInterval(timer));
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  const patience = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+  server.once('close', () => {
+    clearInterval(sweep);
+    clearTimeout(patience);
+  });
 }

@@ -25,6 +25,7 @@ export interface UndiciTransportOptions {
 /** Upstreams over HTTP/1.1 by undici's pools, one per origin, one request per connection at a time. */
 export class UndiciTransport extends UpstreamTransport {
   private readonly pools = new Map<string, Pool>();
+  private isClosed = false;
 
   constructor(private readonly options: UndiciTransportOptions = {}) {
     super();
@@ -51,11 +52,15 @@ export class UndiciTransport extends UpstreamTransport {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.pools.values()].map((pool) => pool.close()));
+    this.isClosed = true;
+    const pools = [...this.pools.values()];
     this.pools.clear();
+    await Promise.all(pools.map((pool) => pool.destroy()));
   }
 
+  /** @throws Error once the transport is closed */
   private poolOf(origin: string): Pool {
+    if (this.isClosed) throw new Error('the transport is closed');
     let pool = this.pools.get(origin);
     if (pool === undefined) {
       const { connections = 128, connectTimeoutMs = 5_000, keepAliveMs = 4_000 } = this.options;

@@ -46,6 +46,6 @@ export interface UpstreamCall {
 export abstract class UpstreamTransport {
   /** Sends a POST request. Never throws: a fault before sending is an `onFailure`. */
   abstract dispatch(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall;
-  /** Lets running requests end, then closes the connections. */
+  /** Breaks the connections: running requests fail as cut, later ones as not sent. Idempotent. */
   abstract close(): Promise<void>;
 }
