@@ -25,6 +25,8 @@ export interface PartitionSource {
   knownEnd(): bigint | null;
   /** Append time of the record at an offset when it has been read ahead; null otherwise. */
   readAheadMs(offset: bigint): number | null;
+  /** Code of the error that met the last attempt to fetch; null when the log answered it. */
+  failureCode(): string | null;
 }
 
 /** What a reader of one partition works with. */
@@ -51,6 +53,8 @@ export class PartitionReader {
   private waitingSinceMs: number | null = null;
   /** Append time of the last record that was handed over. */
   private lastSeenMs: number | null = null;
+  /** Code of the error for which the partition could not be taken at the last attempt. */
+  private refusal: string | null = null;
   /** Resolves when the batch in hand is finished and nothing more will be read. */
   readonly ended: Promise<void>;
 
@@ -73,12 +77,25 @@ export class PartitionReader {
     const { topic, partition, source } = this.options;
     const { resolved } = this;
     const end = source.knownEnd();
+    const unreadable = this.refusal ?? source.failureCode();
     if (end === null || resolved === null) {
-      return { topic, partition, events: null, oldestAppendedAtMs: this.waitingSinceMs };
+      return {
+        topic,
+        partition,
+        events: null,
+        oldestAppendedAtMs: this.waitingSinceMs,
+        unreadable,
+      };
     }
     const events = end > resolved ? end - resolved : 0n;
     const unread = source.readAheadMs(resolved) ?? (events > 0n ? this.lastSeenMs : null);
-    return { topic, partition, events, oldestAppendedAtMs: this.waitingSinceMs ?? unread };
+    return {
+      topic,
+      partition,
+      events,
+      oldestAppendedAtMs: this.waitingSinceMs ?? unread,
+      unreadable,
+    };
   }
 
   private async run(): Promise<void> {
@@ -103,6 +120,7 @@ export class PartitionReader {
 
   private async failed(error: unknown): Promise<void> {
     const { topic, partition, subscription, confirmClaim } = this.options;
+    this.refusal = this.position === undefined ? codeOfLog(error) : null;
     this.position = undefined;
     // A fence after the end is what the fence is for.
     if (this.ending.signal.aborted && isFence(error)) return;
@@ -115,6 +133,7 @@ export class PartitionReader {
     const { topic, partition, source, subscription } = this.options;
     const { signal } = this.ending;
     this.position ??= await this.take();
+    this.refusal = null;
     const { epoch, nextOffset } = this.position;
     this.resolved = nextOffset;
     const records = await source.next(nextOffset, signal);
@@ -153,6 +172,11 @@ export class PartitionReader {
     }
     return taken;
   }
+}
+
+/** The code of an error of the log itself; null of any other. */
+function codeOfLog(error: unknown): string | null {
+  return error instanceof AppError && error.code.startsWith('event_log.') ? error.code : null;
 }
 
 function isFence(error: unknown): boolean {

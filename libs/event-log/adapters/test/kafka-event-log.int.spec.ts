@@ -2,12 +2,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { describeEventLog, gate, records, until } from '#libs/event-log/contract';
 import {
   EphemeralPartitionOwner,
+  type LogBatch,
   type LogSubscription,
   type SubscribeOptions,
 } from '#libs/event-log/core';
 import { delay, SystemClock, SystemRandom } from '#libs/kernel';
 import { createRuntime } from '#libs/platform/telemetry';
 import { FixedClock } from '#libs/testing';
+import { EventLogServer } from '../src/nest/event-log.server.js';
 import { RetentionWatch } from '../src/nest/retention-watch.js';
 import { KafkaHarness } from './kafka-harness.js';
 import { checkLog, consumer, expectAllConsumed, startAppender } from './live-log.js';
@@ -117,6 +119,71 @@ describe('event log on Kafka', () => {
     const consumed = await harness.store.consumed(topic);
     expect(consumed.filter(({ partition }) => partition === 0)).toHaveLength(5);
     await second.stop();
+  });
+
+  test('a partition that cannot be read holds up no other of its broker, and is told', async () => {
+    const log = await harness.open();
+    const topic = await harness.createTopic(3);
+    const errors: unknown[] = [];
+    const options: SubscribeOptions = {
+      ...consumer(harness, topic),
+      onError: (error, at) => errors.push({ code: (error as { code?: string }).code, ...at }),
+    };
+    const subscription = await log.subscribe(options);
+    const readable = (partition: number, unreadable: string | null) =>
+      expect.objectContaining({ topic, partition, unreadable });
+    await log.append([0, 1, 2].flatMap((partition) => records(topic, partition, 2)));
+    await until('the first', async () => (await harness.store.consumed(topic)).length === 6);
+    expect(subscription.lag()).toEqual([0, 1, 2].map((partition) => readable(partition, null)));
+    await harness.appendUnreadable(topic, 0);
+    for (let count = 8; count <= 26; count += 2) {
+      await log.append([1, 2].flatMap((partition) => records(topic, partition, 1)));
+      await until('the others', async () => (await harness.store.consumed(topic)).length === count);
+    }
+    await until('two reports', () => errors.length > 1);
+    const report = { code: 'event_log.unavailable', topic, partition: 0 };
+    expect(errors).toEqual(errors.map(() => report));
+    expect(subscription.lag()).toEqual([
+      readable(0, 'event_log.unavailable'),
+      readable(1, null),
+      readable(2, null),
+    ]);
+    await subscription.stop();
+  });
+
+  test('readiness and metrics name a partition that cannot be read', async () => {
+    const topic = await harness.createTopic(2);
+    const runtime = createRuntime({ service: 'test', partitions: 2, logLevel: 'silent' });
+    const server = new EventLogServer({
+      transportId: Symbol('test'),
+      eventLog: await harness.open(),
+      group: `server-of-${topic}`,
+      owner: new EphemeralPartitionOwner('earliest'),
+      onError: () => undefined,
+      runtime,
+    });
+    const seen: string[] = [];
+    const take = async (batch: LogBatch): Promise<void> => {
+      seen.push(...batch.records.map(({ key }) => key));
+      batch.resolve(batch.records.at(-1)!.offset + 1n);
+    };
+    server.addHandler(topic, take, true);
+    await harness.appendUnreadable(topic, 0);
+    await (await harness.open()).append(records(topic, 1, 2));
+    await new Promise<void>((resolve) => server.listen(() => resolve()));
+    await until('the other partition', () => seen.length === 2);
+    const told = `partitions that cannot be read: ${topic}/0 (event_log.unavailable)`;
+    await until('the note', async () => {
+      const { ready, checks } = await runtime.health.readiness();
+      return ready && checks[`event_log.server-of-${topic}.read`] === told;
+    });
+    const text = await runtime.metrics.metrics();
+    const gauge = (partition: number) =>
+      `event_log_unreadable{group="server-of-${topic}",topic="${topic}",partition="${partition}"}`;
+    expect(text).toContain(`${gauge(0)} 1`);
+    expect(text).toContain(`${gauge(1)} 0`);
+    await server.close();
+    expect((await runtime.health.readiness()).checks).toEqual({});
   });
 
   test('unread records past half of their retention raise the alarm, and reading them ends it', async () => {
@@ -229,10 +296,22 @@ describe('event log on Kafka', () => {
     });
     await started.opened;
     const [first] = await log.read(topic, 0, 0n, { maxRecords: 1, maxBytes: 1 });
-    const behind = { topic, partition: 0, events: 6n, oldestAppendedAtMs: first!.appendedAtMs };
+    const behind = {
+      topic,
+      partition: 0,
+      events: 6n,
+      oldestAppendedAtMs: first!.appendedAtMs,
+      unreadable: null,
+    };
     expect(subscription.lag()).toEqual([behind]);
     mayEnd.open();
-    const level = { topic, partition: 0, events: 0n, oldestAppendedAtMs: null };
+    const level = {
+      topic,
+      partition: 0,
+      events: 0n,
+      oldestAppendedAtMs: null,
+      unreadable: null,
+    };
     await until('no lag', () => subscription.lag()[0]!.events === 0n);
     expect(subscription.lag()).toEqual([level]);
     await subscription.stop();

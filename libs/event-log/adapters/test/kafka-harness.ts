@@ -1,3 +1,4 @@
+import { CompressionAlgorithms, ProduceAcks, Producer } from '@platformatic/kafka';
 import { Kafka, logLevel, type Admin } from 'kafkajs';
 import type { ConsumerStore, EventLogHarness } from '#libs/event-log/contract';
 import type { EventLog } from '#libs/event-log/core';
@@ -75,6 +76,21 @@ export class KafkaHarness implements EventLogHarness {
     // The client asks for the leaders only of topics that it has met.
     await this.admin.fetchTopicOffsets(topic);
     await this.admin.deleteTopicRecords({ topic, partitions });
+  }
+
+  /** Appends a record in a form that brokers keep and our reader does not know. */
+  async appendUnreadable(topic: string, partition: number): Promise<void> {
+    const producer = new Producer({
+      clientId: 'somebody',
+      bootstrapBrokers: [...this.kafka.addresses],
+      compression: CompressionAlgorithms.ZSTD,
+    });
+    try {
+      const message = { topic, partition, key: Buffer.from('key'), value: Buffer.from('value') };
+      await producer.send({ acks: ProduceAcks.ALL, messages: [message] });
+    } finally {
+      await producer.close();
+    }
   }
 
   /** A topic as somebody else makes it. */

@@ -99,6 +99,11 @@ export interface PartitionLag {
    * record that could not be read yet counts with the time of the last one before it.
    */
   readonly oldestAppendedAtMs: number | null;
+  /**
+   * Code of the error with which the log met the last attempt to read the partition; null while it
+   * gives what there is. Attempts go on, and other partitions are not held up.
+   */
+  readonly unreadable: string | null;
 }
 
 /** A running member of a group. */

@@ -11,6 +11,7 @@ import {
 
 import { assert } from '#libs/kernel';
 
+import { isKafkaError } from './kafka-errors.js';
 import { readerSecurity, type KafkaSecurity } from './kafka-security.js';
 
 /** How brokers are reached. */
@@ -178,7 +179,9 @@ export class KafkaLink {
     if (opening === undefined || (await opening.catch(() => undefined)) !== cluster) return;
     try {
       await cluster.refreshMetadata();
-    } catch {
+    } catch (error) {
+      // A partition without a leader fails the answer for all; what is known of the others still holds.
+      if (isKafkaError(error, 'KafkaJSProtocolError')) return;
       // Whoever asks next connects anew and meets the failure himself.
       if (this.opening === opening) this.discard();
     }

@@ -34,6 +34,18 @@ export function isKafkaError(error: unknown, ...marks: readonly string[]): boole
   return marks.some((mark) => found.has(mark));
 }
 
+/** Whether a request got no answer at all, so that it says nothing of what was asked. */
+export function isUnanswered(error: unknown): boolean {
+  return isKafkaError(
+    error,
+    'KafkaJSConnectionError',
+    'KafkaJSConnectionClosedError',
+    'KafkaJSRequestTimeoutError',
+    'KafkaJSBrokerNotFound',
+    'KafkaJSLockTimeout',
+  );
+}
+
 /** The error of the port for an error of the client. */
 export function fromKafkaError(error: unknown): AppError {
   if (error instanceof AppError) return error;

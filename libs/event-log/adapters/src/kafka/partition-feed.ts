@@ -23,6 +23,7 @@ export class PartitionFeed implements PartitionSource {
   /** How many of the records the reader has in its hands. */
   private handedOver = 0;
   private failure: AppError | undefined;
+  private lastFailure: string | null = null;
   private isActive = false;
   private end: bigint | null = null;
   private position = 0n;
@@ -38,6 +39,10 @@ export class PartitionFeed implements PartitionSource {
     const bounds = await this.context.bounds(this.topic, this.partition);
     this.end = bounds.next;
     return bounds;
+  }
+
+  failureCode(): string | null {
+    return this.lastFailure;
   }
 
   knownEnd(): bigint | null {
@@ -64,6 +69,7 @@ export class PartitionFeed implements PartitionSource {
   /** Takes what a fetch from `from` on brought. */
   accept(from: bigint, records: readonly LogRecord[], end: bigint): void {
     this.end = end;
+    this.lastFailure = null;
     // The reader has gone elsewhere in the meantime.
     if (!this.isActive || from !== this.position) return;
     for (const record of records) {
@@ -84,6 +90,7 @@ export class PartitionFeed implements PartitionSource {
   fail(error: AppError): void {
     this.isActive = false;
     this.failure = error;
+    this.lastFailure = error.code;
     this.wake?.();
   }
 

@@ -1,7 +1,7 @@
 import type { Broker, Cluster } from 'kafkajs';
 
 import type { KafkaLink } from './kafka-connection.js';
-import { fromKafkaError, isKafkaError } from './kafka-errors.js';
+import { fromKafkaError, isKafkaError, isUnanswered } from './kafka-errors.js';
 import { fromMessage, type KafkaMessage } from './kafka-record.mapping.js';
 import { PartitionFeed, type FeedContext } from './partition-feed.js';
 
@@ -29,10 +29,13 @@ interface FetchResponse {
 
 /**
  * Fetches for all partitions of a member: per broker one request at a time, which names every
- * partition that wants more.
+ * partition that wants more. The client fails a whole answer for one partition that it cannot read:
+ * each is then asked for alone, and those that fail stay alone until they succeed.
  */
 export class PartitionFetcher {
   private readonly feeds = new Map<string, PartitionFeed>();
+  /** Partitions whose last fetch failed. */
+  private readonly suspects = new Set<PartitionFeed>();
   /** Brokers with a request under way. */
   private readonly busy = new Set<string>();
   private isLooking = false;
@@ -56,6 +59,7 @@ export class PartitionFetcher {
   /** Feeds it no longer. */
   remove(feed: PartitionFeed): void {
     feed.close();
+    this.suspects.delete(feed);
     const id = `${feed.topic}/${feed.partition}`;
     if (this.feeds.get(id) === feed) this.feeds.delete(id);
   }
@@ -78,7 +82,8 @@ export class PartitionFetcher {
     let cluster: Cluster | undefined;
     try {
       cluster = await this.link.cluster();
-      for (const [nodeId, feeds] of byLeader(cluster, wanting)) {
+      const { leaders, leaderless } = byLeader(cluster, wanting);
+      for (const [nodeId, feeds] of leaders) {
         if (this.busy.has(nodeId)) continue;
         this.busy.add(nodeId);
         void this.fetch(cluster, nodeId, feeds).finally(() => {
@@ -86,27 +91,63 @@ export class PartitionFetcher {
           this.look();
         });
       }
+      if (leaderless.size > 0) await this.link.recover(cluster);
+      for (const [feed, error] of leaderless) feed.fail(fromKafkaError(error));
     } catch (error) {
       if (cluster !== undefined) await this.link.recover(cluster);
       for (const feed of wanting) feed.fail(fromKafkaError(error));
     }
   }
 
-  /** One request; whatever happens is told to the feeds. */
+  /** Requests one after the other; whatever happens is told to the feeds. */
   private async fetch(
     cluster: Cluster,
     nodeId: string,
     feeds: readonly PartitionFeed[],
   ): Promise<void> {
+    const together = feeds.filter((feed) => !this.suspects.has(feed));
+    const alone = feeds.filter((feed) => this.suspects.has(feed));
+    const requests = alone.map((feed) => [feed]);
+    if (together.length > 0) requests.push(together);
+    for (let asked = requests.shift(); asked !== undefined; asked = requests.shift()) {
+      const error = await this.ask(cluster, nodeId, asked);
+      if (error === null) continue;
+      if (isUnanswered(error)) {
+        await this.link.recover(cluster);
+        for (const feed of [...asked, ...requests.flat()]) feed.fail(fromKafkaError(error));
+        return;
+      }
+      for (const feed of asked) this.suspect(feed);
+      if (asked.length > 1) {
+        requests.unshift(...asked.map((feed) => [feed]));
+      } else {
+        if (!isKafkaError(error, 'OFFSET_OUT_OF_RANGE')) await this.link.recover(cluster);
+        for (const feed of asked) feed.fail(fromKafkaError(error));
+      }
+    }
+  }
+
+  private suspect(feed: PartitionFeed): void {
+    // One that was given up meanwhile is nobody's any more.
+    if (this.feeds.get(`${feed.topic}/${feed.partition}`) === feed) this.suspects.add(feed);
+  }
+
+  /** One request. @returns why it failed; null when its records were delivered */
+  private async ask(
+    cluster: Cluster,
+    nodeId: string,
+    feeds: readonly PartitionFeed[],
+  ): Promise<Error | null> {
     const asked = new Map(feeds.map((feed) => [feed, feed.fetchOffset]));
+    const isAlone = feeds.some((feed) => this.suspects.has(feed));
     try {
       const broker = await cluster.findBroker({ nodeId });
-      const response = await request(broker, asked, this.waitMs(feeds));
+      const response = await request(broker, asked, isAlone ? 0 : this.waitMs(feeds));
       this.deliver(asked, response);
+      for (const feed of feeds) this.suspects.delete(feed);
+      return null;
     } catch (error) {
-      if (isKafkaError(error, 'OFFSET_OUT_OF_RANGE') && this.blame(error, feeds)) return;
-      await this.link.recover(cluster);
-      for (const feed of feeds) feed.fail(fromKafkaError(error));
+      return error instanceof Error ? error : new Error(String(error));
     }
   }
 
@@ -127,30 +168,31 @@ export class PartitionFetcher {
       }
     }
   }
-
-  /** An offset out of range fails the whole request, and concerns one partition. */
-  private blame(error: unknown, feeds: readonly PartitionFeed[]): boolean {
-    const { topic, partition } = error as { topic?: unknown; partition?: unknown };
-    const guilty = feeds.find((feed) => feed.topic === topic && feed.partition === partition);
-    guilty?.fail(fromKafkaError(error));
-    return guilty !== undefined;
-  }
 }
 
+/** Feeds by the broker that leads them, and why some are led by none. */
 function byLeader(
   cluster: Cluster,
   feeds: readonly PartitionFeed[],
-): ReadonlyMap<string, PartitionFeed[]> {
+): {
+  readonly leaders: ReadonlyMap<string, PartitionFeed[]>;
+  readonly leaderless: ReadonlyMap<PartitionFeed, unknown>;
+} {
   const leaders = new Map<string, PartitionFeed[]>();
+  const leaderless = new Map<PartitionFeed, unknown>();
   for (const feed of feeds) {
-    const [nodeId] = Object.keys(cluster.findLeaderForPartitions(feed.topic, [feed.partition]));
-    // A partition that the metadata does not know: node -1 is not found, and the reader hears of it.
-    const leader = nodeId ?? '-1';
-    const led = leaders.get(leader);
-    if (led === undefined) leaders.set(leader, [feed]);
-    else led.push(feed);
+    try {
+      const [nodeId] = Object.keys(cluster.findLeaderForPartitions(feed.topic, [feed.partition]));
+      // A partition that the metadata does not know: node -1 is not found, and the reader hears of it.
+      const leader = nodeId ?? '-1';
+      const led = leaders.get(leader);
+      if (led === undefined) leaders.set(leader, [feed]);
+      else led.push(feed);
+    } catch (error) {
+      leaderless.set(feed, error);
+    }
   }
-  return leaders;
+  return { leaders, leaderless };
 }
 
 async function request(

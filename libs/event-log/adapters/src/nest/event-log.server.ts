@@ -64,6 +64,8 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   /** Subscribes to the topics that have handlers. */
   listen(callback: (error?: unknown) => void): void {
     this.retention.start();
+    const { runtime, group } = this.options;
+    this.unwatch.push(runtime.health.note(`event_log.${group}.read`, () => this.unreadable()));
     this.subscribeAll().then(() => callback(), callback);
   }
 
@@ -84,6 +86,15 @@ export class EventLogServer extends Server implements CustomTransportStrategy {
   /** The event log itself. */
   unwrap<T>(): T {
     return this.options.eventLog as T;
+  }
+
+  /** What readiness says of partitions that the log does not give; null when it gives all. */
+  private unreadable(): string | null {
+    const found = this.subscriptions
+      .flatMap((subscription) => subscription.lag())
+      .filter(({ unreadable }) => unreadable !== null)
+      .map(({ topic, partition, unreadable }) => `${topic}/${partition} (${unreadable})`);
+    return found.length === 0 ? null : `partitions that cannot be read: ${found.join(', ')}`;
   }
 
   private async subscribeAll(): Promise<void> {

@@ -11,7 +11,7 @@ interface Watched {
   readonly subscription: LogSubscription;
 }
 
-/** One pair of gauges per registry: the servers of one process share it. */
+/** One set of gauges per registry: the servers of one process share it. */
 const ofRegistry = new WeakMap<Registry, LogLagMetrics>();
 
 /**
@@ -19,7 +19,7 @@ const ofRegistry = new WeakMap<Registry, LogLagMetrics>();
  * when the metrics are. Events: records that are not resolved, of those the log held when it last
  * answered (a quarter of a second ago while it answers). Seconds: since the append of the oldest of
  * them, on this machine's clock; 0 when there is none. A partition whose owner has not said yet where
- * it reads on shows no events.
+ * it reads on shows no events. `event_log_unreadable` tells the partitions that the log does not give.
  */
 export class LogLagMetrics {
   private readonly watched = new Set<Watched>();
@@ -43,6 +43,13 @@ export class LogLagMetrics {
       labelNames,
       registers,
       collect: () => this.show(events, (lag) => (lag.events === null ? null : Number(lag.events))),
+    });
+    const unreadable: Gauge<Label> = new Gauge({
+      name: 'event_log_unreadable',
+      help: '1 while the log does not give the records of a partition, which is tried again and again.',
+      labelNames,
+      registers,
+      collect: () => this.show(unreadable, (lag) => (lag.unreadable === null ? 0 : 1)),
     });
   }
 

@@ -50,4 +50,9 @@ export class PostgresPartitionSource implements PartitionSource {
   readAheadMs(): null {
     return null;
   }
+
+  /** What cannot be read is met again when the partition is taken. */
+  failureCode(): null {
+    return null;
+  }
 }
