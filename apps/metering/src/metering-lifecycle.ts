@@ -7,13 +7,13 @@ import type { UsageStore } from '#libs/usage/core';
 import type { LedgerWorkers } from './sealing/ledger-workers.js';
 import type { GapResendWorker } from './sink/gap-resend.worker.js';
 import type { MeteringOwner } from './sink/metering-owner.js';
-import type { PlanRetentionWorker } from './sink/plan-retention.worker.js';
+import type { RetentionWorker } from './sink/retention.worker.js';
 
 /** What starts and stops with the module. */
 export interface MeteringLifecycleParts {
   readonly usageStore: UsageStore;
   readonly relay: OutboxRelay;
-  readonly retention: PlanRetentionWorker;
+  readonly retention: RetentionWorker;
   readonly logRetention: LogRetentionWorker;
   readonly owner: MeteringOwner;
   readonly gaps: GapResendWorker;
@@ -22,7 +22,7 @@ export interface MeteringLifecycleParts {
 
 /**
  * Brings the ledger to its schema before anything is consumed, and runs the outbox relay, the retention
- * of plans and of the log, and the questions for missing records until the application closes.
+ * of old rows and of the log, and the questions for missing records until the application closes.
  */
 export class MeteringLifecycle implements OnModuleInit, OnApplicationShutdown {
   constructor(private readonly parts: MeteringLifecycleParts) {}

@@ -37,7 +37,7 @@ import { MeteringOwner } from './sink/metering-owner.js';
 import type { MeteringMetrics } from './sink/metering-metrics.js';
 import { openSink } from './sink/open-sink.js';
 import { OwnRecords } from './sink/own-records.js';
-import { PlanRetentionWorker } from './sink/plan-retention.worker.js';
+import { RetentionWorker } from './sink/retention.worker.js';
 
 /** Terminal records are kept in the log for 7 days after they are in the ledger. */
 const KEEP_REQUESTS_SECONDS = 7 * 86_400;
@@ -118,7 +118,8 @@ function providersOf(options: MeteringOptions): Provider[] {
   const rebuilds =
     ledgerUpkeep === undefined ? null : openRebuilds(options, ledgerUpkeep, sink, metrics);
   const ledgerWorkers = ledgerWorkersOf(options, sink, rebuilds);
-  const retention = new PlanRetentionWorker(database, sink.plans, logger);
+  const { plans, streams } = sink;
+  const retention = new RetentionWorker({ database, plans, streams, logger });
   const logRetention = new LogRetentionWorker({
     eventLog,
     database,

@@ -156,6 +156,22 @@ export class StreamStore {
     }));
   }
 
+  /**
+   * Removes up to `most` gaps that were filled more than `seconds` ago: their sequences are below the
+   * watermark, which knows them as repeats. A range that was given up stays.
+   * @returns how many were removed
+   */
+  async prune(db: Queryable, seconds: number, most: number): Promise<number> {
+    const { rowCount } = await db.query(
+      `DELETE FROM emitter_gap WHERE (emitter_id, lane, from_seq) IN (
+         SELECT emitter_id, lane, from_seq FROM emitter_gap
+         WHERE NOT lost AND resolved_at < clock_timestamp() - make_interval(secs => $1)
+         LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+      [seconds, most],
+    );
+    return rowCount;
+  }
+
   /** How many gaps are open. */
   async openCount(db: Queryable): Promise<number> {
     const { rows } = await db.query<{ n: number }>(
