@@ -151,7 +151,7 @@ describe.each(['PostgreSQL', 'Kafka'])('on an event log in %s', (log) => {
   beforeAll(async () => {
     if (log === 'Kafka') kafka = await startTestKafka({ brokers: 1, isOwn: true });
     deployment = await deploy(kafka);
-  }, 120_000);
+  }, 300_000);
 
   afterAll(async () => {
     await deployment?.stop();
@@ -163,7 +163,7 @@ describe.each(['PostgreSQL', 'Kafka'])('on an event log in %s', (log) => {
     expect(await deployment.migrate()).toBe(0);
     await Promise.all([deployment.budget.start(), deployment.auth.start()]);
     expect((await deployment.api.admin('GET', '/health/ready')).body).toMatchObject({});
-  }, 120_000);
+  }, 300_000);
 
   test('killed again and again, charges are settled once and every key is revoked', async () => {
     const { api, auth, budget, relay, superuser, eventLog } = deployment;
