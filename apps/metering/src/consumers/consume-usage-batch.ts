@@ -25,7 +25,7 @@ export interface ConsumeUsageParts {
  */
 export async function consumeUsageBatch(parts: ConsumeUsageParts, batch: LogBatch): Promise<void> {
   const { topic, partition } = batch;
-  await parts.health.watch(topic, partition, async () => {
+  await parts.health.watch('batch', topic, partition, async () => {
     failpoint('sink.after_read');
     let rest = batch.records;
     while (rest.length > 0 && !batch.signal.aborted) {

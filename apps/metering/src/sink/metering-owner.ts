@@ -60,7 +60,8 @@ export class MeteringOwner extends PartitionOwner {
     partition: number,
     bounds: PartitionBounds,
   ): Promise<{ readonly epoch: bigint; readonly nextOffset: bigint }> {
-    return this.parts.health.watch(topic, partition, async () => {
+    let isMoving = true;
+    const take = async () => {
       const { database, sink } = this.parts;
       const taken = await this.positions.take(database, topic, partition, bounds.earliest);
       const owned: OwnedPartition = { topic, partition, epoch: taken.epoch };
@@ -69,8 +70,10 @@ export class MeteringOwner extends PartitionOwner {
       const nextOffset = await sink.settleEarlier(owned, this.stopping.signal);
       await this.verifyLast(owned);
       await this.refuseHole(owned, nextOffset);
+      isMoving = nextOffset > taken.nextOffset || nextOffset >= bounds.next;
       return { epoch: taken.epoch, nextOffset };
-    });
+    };
+    return this.parts.health.watch('take', topic, partition, take, () => isMoving);
   }
 
   private async verifyLast(owned: OwnedPartition): Promise<void> {
