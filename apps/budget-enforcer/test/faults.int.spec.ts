@@ -25,7 +25,6 @@ import { startReplayServer } from './replay-service.js';
 const SECRET = 'a-secret-of-the-test-services';
 /** Guards against waiting for ever. */
 const PATIENT = { deadlineMs: 60_000 };
-const SEVERAL_WAITS_MS = 300_000;
 const DOOMED_WORKER = resolve(import.meta.dirname, 'doomed-worker.child.js');
 const HEADERS = eventHeaders({
   id: 'test',
@@ -174,123 +173,111 @@ async function exhaustSilently(): Promise<{ readonly keyId: string; readonly bud
 }
 
 describe('rated messages', () => {
-  test(
-    'twice, out of order and with holes, they are applied once each and in order (H3)',
-    async () => {
-      const key = freshKey();
-      const budget = definition(key, '1000');
-      await guard.authority.applyDefinition(budget);
-      const batches = Array.from({ length: 120 }, () => nextRated([key], '0.01'));
-      const replay = await startReplayServer(SECRET, async (fromOffset) => {
-        const from = batches.findIndex((each) => Number(each.source.first) === fromOffset);
-        await send(...batches.slice(from, from + 3));
-      });
-      closers.push(() => replay.close());
-      const service = await startService({
-        METERING_URL: replay.url,
-        BUDGET_REPLAY_AFTER_MS: '200',
-      });
-      const [plan] = fc.sample(
-        fc.tuple(
-          fc.uniqueArray(fc.nat({ max: 118 }), { minLength: 5, maxLength: 10 }),
-          fc.array(fc.nat({ max: 119 }), { minLength: 60, maxLength: 60 }),
-          fc.array(fc.double({ min: 0, max: 8, noNaN: true }), { minLength: 180, maxLength: 180 }),
-        ),
-        1,
-      );
-      const [missing, repeated, delays] = plan!;
-      const deliveries = [...batches.keys(), ...repeated]
-        .filter((index) => !missing.includes(index))
-        .map((index, n) => ({ index, at: index + delays[n]! }))
-        .toSorted((a, b) => a.at - b.at);
-      for (const { index } of deliveries) await send(batches[index]!);
-      await eventually(
-        async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('1.2')),
-        PATIENT,
-      );
-      await send(...batches);
-      await untilAllIsRead();
-      const { rows } = await guard.database.query<{ first: bigint }>(
-        'SELECT first FROM applied_batch ORDER BY applied_at, first',
-      );
-      expect(rows.map((row) => Number(row.first))).toEqual(batches.map((_, n) => n * 10));
-      // What came behind a later one was missing for a while, how long depends on the machine.
-      const holes = new Set([...missing, ...lateOnes(deliveries.map(({ index }) => index))]);
-      expect(replay.asked.filter((at) => !holes.has(at / 10))).toEqual([]);
-      expect(replay.asked.length).toBeGreaterThan(0);
-      const waiting = await guard.database.query('SELECT 1 FROM parked_batch');
-      expect(waiting.rowCount).toBe(0);
-      expect(await settledOf(budget.budgetId)).toBe(parseUsd('1.2'));
-      expect(await service.close('SIGTERM')).toBe(0);
-    },
-    SEVERAL_WAITS_MS,
-  );
+  test('twice, out of order and with holes, they are applied once each and in order (H3)', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1000');
+    await guard.authority.applyDefinition(budget);
+    const batches = Array.from({ length: 120 }, () => nextRated([key], '0.01'));
+    const replay = await startReplayServer(SECRET, async (fromOffset) => {
+      const from = batches.findIndex((each) => Number(each.source.first) === fromOffset);
+      await send(...batches.slice(from, from + 3));
+    });
+    closers.push(() => replay.close());
+    const service = await startService({
+      METERING_URL: replay.url,
+      BUDGET_REPLAY_AFTER_MS: '200',
+    });
+    const [plan] = fc.sample(
+      fc.tuple(
+        fc.uniqueArray(fc.nat({ max: 118 }), { minLength: 5, maxLength: 10 }),
+        fc.array(fc.nat({ max: 119 }), { minLength: 60, maxLength: 60 }),
+        fc.array(fc.double({ min: 0, max: 8, noNaN: true }), { minLength: 180, maxLength: 180 }),
+      ),
+      1,
+    );
+    const [missing, repeated, delays] = plan!;
+    const deliveries = [...batches.keys(), ...repeated]
+      .filter((index) => !missing.includes(index))
+      .map((index, n) => ({ index, at: index + delays[n]! }))
+      .toSorted((a, b) => a.at - b.at);
+    for (const { index } of deliveries) await send(batches[index]!);
+    await eventually(
+      async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('1.2')),
+      PATIENT,
+    );
+    await send(...batches);
+    await untilAllIsRead();
+    const { rows } = await guard.database.query<{ first: bigint }>(
+      'SELECT first FROM applied_batch ORDER BY applied_at, first',
+    );
+    expect(rows.map((row) => Number(row.first))).toEqual(batches.map((_, n) => n * 10));
+    // What came behind a later one was missing for a while, how long depends on the machine.
+    const holes = new Set([...missing, ...lateOnes(deliveries.map(({ index }) => index))]);
+    expect(replay.asked.filter((at) => !holes.has(at / 10))).toEqual([]);
+    expect(replay.asked.length).toBeGreaterThan(0);
+    const waiting = await guard.database.query('SELECT 1 FROM parked_batch');
+    expect(waiting.rowCount).toBe(0);
+    expect(await settledOf(budget.budgetId)).toBe(parseUsd('1.2'));
+    expect(await service.close('SIGTERM')).toBe(0);
+  }, 300_000);
 
-  test(
-    'a hole that metering cannot fill yet is asked for again, and nothing behind it is lost',
-    async () => {
-      const key = freshKey();
-      const budget = definition(key, '1000');
-      await guard.authority.applyDefinition(budget);
-      const batches = Array.from({ length: 10 }, () => nextRated([key], '0.01'));
-      let refusals = 3;
-      const replay = await startReplayServer(SECRET, async () => {
-        refusals -= 1;
-        if (refusals >= 0) throw new Error('not rated yet');
-        await send(batches[0]!);
-      });
-      closers.push(() => replay.close());
-      await startService({ METERING_URL: replay.url, BUDGET_REPLAY_AFTER_MS: '100' });
-      await send(...batches.slice(1));
-      await eventually(
-        async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.1')),
-        PATIENT,
-      );
-      expect(replay.asked.length).toBeGreaterThanOrEqual(4);
-    },
-    SEVERAL_WAITS_MS,
-  );
+  test('a hole that metering cannot fill yet is asked for again, and nothing behind it is lost', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1000');
+    await guard.authority.applyDefinition(budget);
+    const batches = Array.from({ length: 10 }, () => nextRated([key], '0.01'));
+    let refusals = 3;
+    const replay = await startReplayServer(SECRET, async () => {
+      refusals -= 1;
+      if (refusals >= 0) throw new Error('not rated yet');
+      await send(batches[0]!);
+    });
+    closers.push(() => replay.close());
+    await startService({ METERING_URL: replay.url, BUDGET_REPLAY_AFTER_MS: '100' });
+    await send(...batches.slice(1));
+    await eventually(
+      async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.1')),
+      PATIENT,
+    );
+    expect(replay.asked.length).toBeGreaterThanOrEqual(4);
+  }, 300_000);
 });
 
 describe('a rated message that cannot be read', () => {
-  test(
-    'is asked for again, then told to people with what to do, until it can be read',
-    async () => {
-      const key = freshKey();
-      const budget = definition(key, '1000');
-      await guard.authority.applyDefinition(budget);
-      const [poison, next] = [nextRated([key], '0.01'), nextRated([key], '0.02')];
-      const first = poison.source.first;
-      const unreadable = { ...poison, subjects: 'of a metering that is broken' };
-      const replay = await startReplayServer(SECRET, () => sendValues([unreadable]));
-      closers.push(() => replay.close());
-      const service = await startService({
-        METERING_URL: replay.url,
-        BUDGET_REPLAY_AFTER_MS: '100',
-      });
-      await sendValues([unreadable, next]);
-      await eventually(async () => {
-        const { status, checks } = await readiness(service);
-        expect(status).toBe(503);
-        expect(checks['budget.settlement']).toBe(
-          `the rated batch of request.completed/0 at offset ${first} was sent again and is still ` +
-            'missing: read the dead letters of usage.rated (bin/tollgate dead-letters list)',
-        );
-      }, PATIENT);
-      expect(new Set(replay.asked)).toEqual(new Set([Number(first)]));
-      expect(replay.asked.length).toBeGreaterThanOrEqual(3);
-      expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 1$/m);
-      expect(await settledOf(budget.budgetId)).toBe(0n);
-      await send(poison);
-      await eventually(
-        async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.03')),
-        PATIENT,
+  test('is asked for again, then told to people with what to do, until it can be read', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1000');
+    await guard.authority.applyDefinition(budget);
+    const [poison, next] = [nextRated([key], '0.01'), nextRated([key], '0.02')];
+    const first = poison.source.first;
+    const unreadable = { ...poison, subjects: 'of a metering that is broken' };
+    const replay = await startReplayServer(SECRET, () => sendValues([unreadable]));
+    closers.push(() => replay.close());
+    const service = await startService({
+      METERING_URL: replay.url,
+      BUDGET_REPLAY_AFTER_MS: '100',
+    });
+    await sendValues([unreadable, next]);
+    await eventually(async () => {
+      const { status, checks } = await readiness(service);
+      expect(status).toBe(503);
+      expect(checks['budget.settlement']).toBe(
+        `the rated batch of request.completed/0 at offset ${first} was sent again and is still ` +
+          'missing: read the dead letters of usage.rated (bin/tollgate dead-letters list)',
       );
-      await eventually(async () => expect((await readiness(service)).status).toBe(200), PATIENT);
-      expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 0$/m);
-    },
-    SEVERAL_WAITS_MS,
-  );
+    }, PATIENT);
+    expect(new Set(replay.asked)).toEqual(new Set([Number(first)]));
+    expect(replay.asked.length).toBeGreaterThanOrEqual(3);
+    expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 1$/m);
+    expect(await settledOf(budget.budgetId)).toBe(0n);
+    await send(poison);
+    await eventually(
+      async () => expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.03')),
+      PATIENT,
+    );
+    await eventually(async () => expect((await readiness(service)).status).toBe(200), PATIENT);
+    expect(await metricsOf(service)).toMatch(/^budget_rated_unfilled 0$/m);
+  }, 300_000);
 });
 
 describe('enforcement', () => {
@@ -304,95 +291,83 @@ describe('enforcement', () => {
     expect(said).toHaveLength(1);
   });
 
-  test(
-    'a job whose process dies twice is set aside; the key is revoked within 2 s all the same (E7)',
-    async () => {
-      const runtime = createRuntime({ service: 'test', partitions: 1, logLevel: 'silent' });
-      const jobs = await openTestJobs(runtime);
-      const { keyId, budgetId } = await exhaustSilently();
-      await addJob(jobs, budgetId);
-      for (let death = 1; death <= 2; death += 1) {
-        const worker = spawn(process.execPath, [DOOMED_WORKER, redis.url], {
-          env: { PATH: process.env['PATH'], NODE_ENV: 'test', FAILPOINTS: 'job.start=kill9' },
-          stdio: 'inherit',
-        });
-        const [, signal] = (await once(worker, 'exit')) as [number | null, string | null];
-        expect(signal).toBe('SIGKILL');
-      }
-      jobs.workers.process('enforce-budget', async () => undefined, {
-        concurrency: 1,
-        timeoutMs: 1_000,
+  test('a job whose process dies twice is set aside; the key is revoked within 2 s all the same (E7)', async () => {
+    const runtime = createRuntime({ service: 'test', partitions: 1, logLevel: 'silent' });
+    const jobs = await openTestJobs(runtime);
+    const { keyId, budgetId } = await exhaustSilently();
+    await addJob(jobs, budgetId);
+    for (let death = 1; death <= 2; death += 1) {
+      const worker = spawn(process.execPath, [DOOMED_WORKER, redis.url], {
+        env: { PATH: process.env['PATH'], NODE_ENV: 'test', FAILPOINTS: 'job.start=kill9' },
+        stdio: 'inherit',
       });
-      const failed = async (): Promise<number> =>
-        (await runtime.metrics.getSingleMetric('jobs_failed')!.get()).values[0]?.value ?? 0;
-      await eventually(async () => expect(await failed()).toBe(1), PATIENT);
-      expect(await revokedKeys()).not.toContain(keyId);
+      const [, signal] = (await once(worker, 'exit')) as [number | null, string | null];
+      expect(signal).toBe('SIGKILL');
+    }
+    jobs.workers.process('enforce-budget', async () => undefined, {
+      concurrency: 1,
+      timeoutMs: 1_000,
+    });
+    const failed = async (): Promise<number> =>
+      (await runtime.metrics.getSingleMetric('jobs_failed')!.get()).values[0]?.value ?? 0;
+    await eventually(async () => expect(await failed()).toBe(1), PATIENT);
+    expect(await revokedKeys()).not.toContain(keyId);
 
-      await startService();
-      const waits = [await untilRevoked(keyId)];
-      // The machine may stall in any one of them.
-      for (let more = 0; more < 2; more += 1) {
-        waits.push(await untilRevoked((await exhaustSilently()).keyId));
-      }
-      expect(waits.toSorted((a, b) => a - b)[1]).toBeLessThan(2_000);
-    },
-    SEVERAL_WAITS_MS,
-  );
+    await startService();
+    const waits = [await untilRevoked(keyId)];
+    // The machine may stall in any one of them.
+    for (let more = 0; more < 2; more += 1) {
+      waits.push(await untilRevoked((await exhaustSilently()).keyId));
+    }
+    expect(waits.toSorted((a, b) => a - b)[1]).toBeLessThan(2_000);
+  }, 300_000);
 
-  test(
-    'with the process killed at the start of each job, keys are revoked once it is back',
-    async () => {
-      const key = freshKey();
-      const budget = definition(key, '1');
-      await guard.authority.applyDefinition(budget);
-      const doomed = await startService({ NODE_ENV: 'test', FAILPOINTS: 'job.start=kill9@1' });
-      const death = once(doomed.child, 'exit');
-      await send(nextRated([key], '1'));
-      await untilAllIsRead();
-      // The service asks for the job once, and may have found Redis too slow for it.
-      const jobs = await openTestJobs(
-        createRuntime({ service: 'test', partitions: 1, logLevel: 'silent' }),
-      );
-      await addJob(jobs, budget.budgetId);
-      await death;
-      await startService();
-      await eventually(async () => expect(await revokedKeys()).toContain(key.subjectId), PATIENT);
-    },
-    SEVERAL_WAITS_MS,
-  );
+  test('with the process killed at the start of each job, keys are revoked once it is back', async () => {
+    const key = freshKey();
+    const budget = definition(key, '1');
+    await guard.authority.applyDefinition(budget);
+    const doomed = await startService({ NODE_ENV: 'test', FAILPOINTS: 'job.start=kill9@1' });
+    const death = once(doomed.child, 'exit');
+    await send(nextRated([key], '1'));
+    await untilAllIsRead();
+    // The service asks for the job once, and may have found Redis too slow for it.
+    const jobs = await openTestJobs(
+      createRuntime({ service: 'test', partitions: 1, logLevel: 'silent' }),
+    );
+    await addJob(jobs, budget.budgetId);
+    await death;
+    await startService();
+    await eventually(async () => expect(await revokedKeys()).toContain(key.subjectId), PATIENT);
+  }, 300_000);
 
-  test(
-    'a Redis that forgets everything four times a second under load loses nothing (E1)',
-    async () => {
-      const service = await startService();
-      const client = new Redis(redis.url);
-      closers.push(() => client.quit());
-      const keys = Array.from({ length: 40 }, () => freshKey());
-      const budgets = keys.map((key) => definition(key, '0.05'));
-      for (const budget of budgets) await guard.authority.applyDefinition(budget);
-      const flushing = new AbortController();
-      closers.push(async () => flushing.abort());
-      const flushes = (async () => {
-        while (!flushing.signal.aborted) {
-          await client.flushall();
-          await delay(250, flushing.signal);
-        }
-      })();
-      for (let round = 0; round < 5; round += 1) {
-        for (const key of keys) await send(nextRated([key], '0.01'));
+  test('a Redis that forgets everything four times a second under load loses nothing (E1)', async () => {
+    const service = await startService();
+    const client = new Redis(redis.url);
+    closers.push(() => client.quit());
+    const keys = Array.from({ length: 40 }, () => freshKey());
+    const budgets = keys.map((key) => definition(key, '0.05'));
+    for (const budget of budgets) await guard.authority.applyDefinition(budget);
+    const flushing = new AbortController();
+    closers.push(async () => flushing.abort());
+    const flushes = (async () => {
+      while (!flushing.signal.aborted) {
+        await client.flushall();
+        await delay(250, flushing.signal);
       }
-      await eventually(async () => {
-        const revoked = new Set(await revokedKeys());
-        expect(keys.filter((key) => !revoked.has(key.subjectId))).toEqual([]);
-      }, PATIENT);
-      flushing.abort();
-      await flushes;
-      for (const budget of budgets) {
-        expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.05'));
-      }
-      expect(await metricsOf(service)).toMatch(/^budget_rated_parked 0$/m);
-      expect(await service.close('SIGTERM')).toBe(0);
-    },
-    SEVERAL_WAITS_MS,
-  );
+    })();
+    for (let round = 0; round < 5; round += 1) {
+      for (const key of keys) await send(nextRated([key], '0.01'));
+    }
+    await eventually(async () => {
+      const revoked = new Set(await revokedKeys());
+      expect(keys.filter((key) => !revoked.has(key.subjectId))).toEqual([]);
+    }, PATIENT);
+    flushing.abort();
+    await flushes;
+    for (const budget of budgets) {
+      expect(await settledOf(budget.budgetId)).toBe(parseUsd('0.05'));
+    }
+    expect(await metricsOf(service)).toMatch(/^budget_rated_parked 0$/m);
+    expect(await service.close('SIGTERM')).toBe(0);
+  }, 300_000);
 });
