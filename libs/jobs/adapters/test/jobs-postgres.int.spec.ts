@@ -3,9 +3,10 @@ import { expect, test } from '@jest/globals';
 import { Client } from 'pg';
 
 import { jobsContract, type OpenedJobs } from '#libs/jobs/contract';
-import { startTestPostgres } from '#libs/testing';
+import { eventually, startTestPostgres, TcpFaultProxy } from '#libs/testing';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
+import { PostgresJobEngine } from '../src/bullmq/postgres-engine.js';
 import { openTestJobs } from './jobs-harness.js';
 
 jobsContract('PostgreSQL', async () => {
@@ -26,6 +27,32 @@ jobsContract('PostgreSQL', async () => {
       await postgres.stop();
     },
   };
+});
+
+test('a database that is slow at the start of a worker costs time and nothing else', async () => {
+  const postgres = await startTestPostgres({ migrations: POSTGRES_MIGRATIONS });
+  const url = new URL(postgres.url);
+  const faults = await TcpFaultProxy.open({ targetPort: Number(url.port) });
+  url.port = String(faults.port);
+  const engine = new PostgresJobEngine(url.toString());
+  faults.set({ kind: 'hang' });
+  const failures: string[] = [];
+  const done: unknown[] = [];
+  const worker = engine.worker('slow-start', async ({ data }) => void done.push(data), {
+    concurrency: 1,
+    lockMs: 30_000,
+  });
+  worker.on('error', (error) => failures.push(error.message));
+  // Only a process that still takes its turns gets here.
+  await eventually(() => failures.length > 1);
+  faults.set({ kind: 'none' });
+  const queue = engine.queue('slow-start');
+  await eventually(() => queue.add('slow-start', { nth: 1 }));
+  await eventually(() => done.length > 0);
+  expect(done).toEqual([{ nth: 1 }]);
+  await Promise.all([worker.close(), queue.close()]);
+  await faults.close();
+  await postgres.stop();
 });
 
 test('our migrations bring everything that the installed release of BullMQ needs', async () => {

@@ -1,12 +1,14 @@
 import {
-  createPostgresBackend,
   PostgresConnection,
+  PostgresQueueBackend,
   withBackend,
+  type BackendFactory,
   type PostgresConnectionOptions,
   type Processor,
 } from 'bullmq';
 
 import type { JobData } from '#libs/jobs/core';
+import { delay } from '#libs/kernel';
 import { roleOf } from '#libs/platform/postgres';
 
 import {
@@ -29,7 +31,38 @@ const ANSWER_MS = 7_000;
 /** Events kept per queue; nobody reads them. */
 const MAX_EVENTS = 100;
 
-const { Queue, Worker } = withBackend(createPostgresBackend);
+/** Pause after a connection was not ready, milliseconds: a worker asks again at once. */
+const NOT_READY_MS = 500;
+
+/**
+ * A connection that tries again after it was not ready. The client's own keeps its first failure for
+ * ever: a worker would ask it without end and without a pause, and nothing else in the process would
+ * ever have its turn.
+ */
+class LastingConnection extends PostgresConnection {
+  override async waitUntilReady(): Promise<void> {
+    try {
+      await super.waitUntilReady();
+    } catch (error) {
+      Reflect.set(this, 'readyPromise', undefined);
+      await delay(NOT_READY_MS);
+      throw error;
+    }
+  }
+}
+
+const createBackend: BackendFactory<PostgresQueueBackend, PostgresConnectionOptions> = (
+  name,
+  options,
+  { withBlockingConnection = false } = {},
+) => {
+  const connection = new LastingConnection(options.connection);
+  // Workers are known by the names of their connections.
+  const listenName = withBlockingConnection ? name : undefined;
+  return new PostgresQueueBackend(connection, name, options, true, listenName);
+};
+
+const { Queue, Worker } = withBackend(createBackend);
 
 /** Job queues in schema `jobs` of PostgreSQL, as role `tollgate_jobs`. */
 export class PostgresJobEngine implements JobEngine {
