@@ -14,6 +14,7 @@ import {
   PostgresBudgetStateStore,
 } from '#libs/budgets/adapters';
 import { BUDGET_AUTHORITY_METHODS, BUDGET_SERVICE, type BudgetAuthority } from '#libs/budgets/core';
+import { messageOf, type AppError } from '#libs/kernel';
 import { IdempotentAnswers, KEY_ENTITIES, PostgresKeyStore } from '#libs/keys/adapters';
 import { KEY_DIRECTORY_METHODS, KEY_DIRECTORY_SERVICE } from '#libs/keys/core';
 import {
@@ -246,7 +247,9 @@ function workerProviders({ database, rpc, runtime }: AuthOptions): Provider[] {
       BudgetReconcilerWorker,
       [PostgresBudgetDefinitionStore, PostgresBudgetStateStore],
       (definitions: PostgresBudgetDefinitionStore, states: PostgresBudgetStateStore) => {
-        const parts = { database, definitions, states, authority, clock };
+        const onRefused = (budgetId: string, error: AppError): void =>
+          logger.error({ budgetId, reason: messageOf(error) }, 'the authority refuses a budget');
+        const parts = { database, definitions, states, authority, clock, onRefused };
         const reconcile = new ReconcileBudgets(parts);
         return new BudgetReconcilerWorker({ reconcile, clock, metrics, logger });
       },

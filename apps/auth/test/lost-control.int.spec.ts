@@ -146,6 +146,30 @@ describe('what control did not bring', () => {
       PATIENT,
     );
   }, 240_000);
+
+  test('to the authority are definitions of any number of budgets, past one that it refuses', async () => {
+    await auth.superuser.query(
+      `INSERT INTO auth.budget_definition (budget_id, org_id, scope, scope_id, period, limit_usd,
+         timezone, week_start, thresholds, enabled, fail_policy, rev, created_at, updated_at)
+       SELECT gen_random_uuid(), 'default', 'key', 'many-' || n, 'total', 1, 'UTC', 'monday',
+         CASE n WHEN 1 THEN '[7]' ELSE '[]' END::jsonb, true, 'closed', 1, now(), now()
+       FROM generate_series(0, 1200) n`,
+    );
+    await eventually(
+      async () => {
+        const { rows } = await auth.superuser.query<{ n: number }>(
+          `SELECT count(*)::integer AS n FROM budget.budget_account
+           WHERE subject_id LIKE 'many-%'`,
+        );
+        return rows[0]!.n === 1_200;
+      },
+      { deadlineMs: 180_000 },
+    );
+    const { rows } = await auth.superuser.query(
+      `SELECT 1 FROM budget.budget_account WHERE subject_id = 'many-1'`,
+    );
+    expect(rows).toEqual([]);
+  }, 240_000);
 });
 
 test('a log that lost its end is read on from where it ends now', async () => {

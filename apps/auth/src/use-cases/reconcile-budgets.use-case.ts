@@ -9,7 +9,7 @@ import {
   type BudgetFigures,
   type BudgetRow,
 } from '#libs/budgets/core';
-import type { Clock } from '#libs/kernel';
+import { AppError, type Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 
 /** What budgets are compared with. */
@@ -19,6 +19,8 @@ export interface ReconcileBudgetsParts {
   readonly states: PostgresBudgetStateStore;
   readonly authority: Pick<BudgetAuthority, 'figures' | 'applyDefinition'>;
   readonly clock: Clock;
+  /** Told of a definition that the authority will not take; the others are compared all the same. */
+  readonly onRefused: (budgetId: string, error: AppError) => void;
 }
 
 /** What a pass put right. */
@@ -88,8 +90,17 @@ export class ReconcileBudgets {
   }
 
   private async define(rows: readonly BudgetRow[]): Promise<number> {
-    for (const row of rows) await this.parts.authority.applyDefinition(definitionInputOf(row));
-    return rows.length;
+    let taken = 0;
+    for (const row of rows) {
+      try {
+        await this.parts.authority.applyDefinition(definitionInputOf(row));
+        taken += 1;
+      } catch (error) {
+        if (!(error instanceof AppError) || error.kind !== 'invalid') throw error;
+        this.parts.onRefused(row.budgetId, error);
+      }
+    }
+    return taken;
   }
 
   private async learn(
