@@ -12,7 +12,6 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,6 +22,7 @@ import { Kafka, logLevel } from 'kafkajs';
 import { TOPICS } from '#libs/events';
 import {
   eventually,
+  stablePorts,
   startTestClickHouse,
   startTestKafka,
   startTestPostgres,
@@ -54,14 +54,6 @@ let redis: TestRedis;
 let clickhouse: TestClickHouse;
 let ports: ReadonlyMap<string, number>;
 const running = new Map<string, ImageProcess>();
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** An address of the compose network as one of this machine. */
 function translated(value: string): string {
@@ -106,8 +98,8 @@ beforeAll(async () => {
     startTestRedis(),
     startTestClickHouse(),
   ]);
-  const pairs = SERVING.map(async (name) => [name, await freePort()] as const);
-  ports = new Map(await Promise.all(pairs));
+  const chosen = await stablePorts(SERVING.length);
+  ports = new Map(SERVING.map((name, index) => [name, chosen[index]!]));
 }, SLOW_START_MS);
 
 afterAll(async () => {
@@ -233,7 +225,8 @@ test(
   'standalone starts from nothing, lives, and stops on SIGTERM with 0',
   async () => {
     const dataDir = join(folder, 'data');
-    const environment = { PORT: String(await freePort()), DATA_DIR: dataDir };
+    const [port] = await stablePorts(1);
+    const environment = { PORT: String(port), DATA_DIR: dataDir };
     const standalone = new ImageProcess('standalone', product, environment);
     running.set('standalone', standalone);
     await standalone.answers('/health/ready');
