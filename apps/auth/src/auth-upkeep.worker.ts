@@ -1,4 +1,4 @@
-import { delay, messageOf, type Clock } from '#libs/kernel';
+import { messageOf, PeriodicWorker, type Clock } from '#libs/kernel';
 import { pruneIdempotentAnswers } from '#libs/keys/adapters';
 import { pruneDeadLetters, type Database } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
@@ -20,21 +20,9 @@ export interface AuthUpkeepWorkerParts {
  * Drops what nothing rests on any more: answers kept for repeats after 24 h, dead letters that were
  * dealt with after 30 days. Runs in every instance; what one drops the others do not find.
  */
-export class AuthUpkeepWorker {
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
-
-  constructor(private readonly parts: AuthUpkeepWorkerParts) {}
-
-  /** Starts dropping in the background. */
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  /** Finishes the slice in hand. */
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
+export class AuthUpkeepWorker extends PeriodicWorker {
+  constructor(private readonly parts: AuthUpkeepWorkerParts) {
+    super();
   }
 
   /** Drops everything that is due, slice by slice. @returns how many rows went */
@@ -48,22 +36,19 @@ export class AuthUpkeepWorker {
 
   private async inSlices(deleteSlice: () => Promise<number>): Promise<number> {
     let deleted = 0;
-    for (let rows = SLICE_ROWS; rows === SLICE_ROWS && !this.stopping.signal.aborted;) {
+    for (let rows = SLICE_ROWS; rows === SLICE_ROWS && !this.signal.aborted;) {
       rows = await deleteSlice();
       deleted += rows;
     }
     return deleted;
   }
 
-  private async run(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.pass();
-      } catch (error) {
-        // Nothing rests on it: the same rows are found by the next pass.
-        this.parts.logger.warn({ reason: messageOf(error) }, 'old rows could not be dropped');
-      }
-      await delay(EVERY_MS, this.stopping.signal);
-    }
+  protected failed(error: unknown): void {
+    // Nothing rests on it: the same rows are found by the next pass.
+    this.parts.logger.warn({ reason: messageOf(error) }, 'old rows could not be dropped');
+  }
+
+  protected pauseMs(): number {
+    return EVERY_MS;
   }
 }

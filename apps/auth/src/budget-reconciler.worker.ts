@@ -1,6 +1,6 @@
 import { Counter, type Registry } from 'prom-client';
 
-import { delay, messageOf, type Clock } from '#libs/kernel';
+import { messageOf, PeriodicWorker, type Clock } from '#libs/kernel';
 import type { Logger } from '#libs/platform/telemetry';
 
 import type { ReconcileBudgets } from './use-cases/reconcile-budgets.use-case.js';
@@ -19,12 +19,12 @@ const PAUSE_MS = 15_000;
 const PAUSE_PER_PASS = 4;
 
 /** Compares budgets with their authority, in one instance at a time, for as long as auth runs. */
-export class BudgetReconcilerWorker {
-  private readonly stopping = new AbortController();
+export class BudgetReconcilerWorker extends PeriodicWorker {
   private readonly corrections: Counter<'what'>;
-  private running: Promise<void> | undefined;
+  private tookMs = 0;
 
   constructor(private readonly parts: BudgetReconcilerWorkerParts) {
+    super();
     this.corrections = new Counter({
       name: 'auth_budget_corrections_total',
       help: 'Definitions and states of budgets that only the comparison with the authority brought.',
@@ -33,36 +33,25 @@ export class BudgetReconcilerWorker {
     });
   }
 
-  /** Starts comparing in the background; a pass that failed is made again after the pause. */
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  /** Finishes the page in hand. */
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
-  }
-
-  private async run(): Promise<void> {
-    const { clock, logger } = this.parts;
-    const { signal } = this.stopping;
-    while (!signal.aborted) {
-      const startMs = clock.monotonicMs();
-      try {
-        await this.pass(signal);
-      } catch (error) {
-        logger.warn({ reason: messageOf(error) }, 'budgets could not be compared; again soon');
-      }
-      const tookMs = clock.monotonicMs() - startMs;
-      await delay(Math.max(PAUSE_MS, PAUSE_PER_PASS * tookMs), signal);
+  protected async pass(): Promise<void> {
+    const { reconcile, clock } = this.parts;
+    const startMs = clock.monotonicMs();
+    try {
+      const corrected = await reconcile.execute(this.signal);
+      if (corrected === null) return;
+      this.corrections.inc({ what: 'definition' }, corrected.definitions);
+      this.corrections.inc({ what: 'state' }, corrected.states);
+    } finally {
+      this.tookMs = clock.monotonicMs() - startMs;
     }
   }
 
-  private async pass(signal: AbortSignal): Promise<void> {
-    const corrected = await this.parts.reconcile.execute(signal);
-    if (corrected === null) return;
-    this.corrections.inc({ what: 'definition' }, corrected.definitions);
-    this.corrections.inc({ what: 'state' }, corrected.states);
+  protected failed(error: unknown): void {
+    const reason = messageOf(error);
+    this.parts.logger.warn({ reason }, 'budgets could not be compared; again soon');
+  }
+
+  protected pauseMs(): number {
+    return Math.max(PAUSE_MS, PAUSE_PER_PASS * this.tookMs);
   }
 }

@@ -48,7 +48,7 @@ test('filled gaps go after 30 days, however many; open ones and those given up s
   await gaps(5_001, 1, daysAgo(29), false);
   await gaps(5_002, 1, daysAgo(31), true);
   await gaps(5_003, 1, 'NULL', false);
-  await worker().look();
+  await worker().pass();
   const { rows } = await database.query<{ seq: number }>(
     'SELECT from_seq::integer AS seq FROM emitter_gap ORDER BY 1',
   );
@@ -69,7 +69,7 @@ test('dead letters that were dealt with go after 30 days; those that wait stay',
       [TOPICS.requestCompleted, offset, state],
     );
   }
-  await worker().look();
+  await worker().pass();
   const { rows } = await database.query('SELECT "offset"::integer FROM dead_letter ORDER BY 1');
   expect(rows).toEqual([{ offset: 3 }, { offset: 4 }]);
 });
@@ -84,7 +84,7 @@ test('an emitter that comes back after years is known by its watermark, and an o
   await first.stop();
   await database.query(`UPDATE sink_plan SET done_at = ${daysAgo(900)}`);
   await database.query('UPDATE log_position SET next_offset = 0');
-  await worker().look();
+  await worker().pass();
   const { rows } = await database.query('SELECT first_offset::integer AS first FROM sink_plan');
   expect(rows).toEqual([{ first: 1 }]);
   const at = await bench.member();

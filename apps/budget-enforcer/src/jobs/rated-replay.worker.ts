@@ -1,5 +1,5 @@
 import { readRatedHoles, type RatedHole } from '#libs/budgets/adapters';
-import { delay, messageOf, type Clock } from '#libs/kernel';
+import { messageOf, PeriodicWorker, type Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import type { RatedReplay } from '#libs/usage/core';
@@ -27,45 +27,30 @@ export interface RatedReplayWorkerParts {
  * Asks metering to send a missing rated batch again, and asks again as long as it is missing, at the
  * pace of `ReplayPace`. Runs in every instance: what comes twice is applied once.
  */
-export class RatedReplayWorker {
-  private readonly stopping = new AbortController();
+export class RatedReplayWorker extends PeriodicWorker {
   private readonly pace: ReplayPace;
-  private running: Promise<void> | undefined;
 
   constructor(private readonly parts: RatedReplayWorkerParts) {
+    super();
     this.pace = new ReplayPace(parts.patienceMs);
   }
 
-  /** Starts looking in the background. */
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  /** Finishes the call in hand. */
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
-  }
-
-  private async run(): Promise<void> {
-    const { logger, patienceMs } = this.parts;
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.look();
-      } catch (error) {
-        logger.warn({ reason: messageOf(error) }, 'looking for missing rated batches failed');
-      }
-      await delay(Math.min(LOOK_EVERY_MS, patienceMs), this.stopping.signal);
-    }
-  }
-
-  private async look(): Promise<void> {
+  protected async pass(): Promise<void> {
     const { database, clock, metrics, alarms } = this.parts;
     const holes = await readRatedHoles(database);
     for (const hole of this.pace.due(holes, clock.monotonicMs())) await this.ask(hole);
     const vain = this.pace.vain(holes);
     metrics.unfilled(vain.length);
     alarms.unfilled(vain);
+  }
+
+  protected failed(error: unknown): void {
+    const reason = messageOf(error);
+    this.parts.logger.warn({ reason }, 'looking for missing rated batches failed');
+  }
+
+  protected pauseMs(): number {
+    return Math.min(LOOK_EVERY_MS, this.parts.patienceMs);
   }
 
   private async ask(hole: RatedHole): Promise<void> {

@@ -1,5 +1,5 @@
 import { pruneBudget, readStanding, type BudgetReconciler } from '#libs/budgets/adapters';
-import { delay, messageOf, type Clock } from '#libs/kernel';
+import { messageOf, PeriodicWorker, type Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 
@@ -22,36 +22,14 @@ export interface ReconcilerWorkerParts {
 }
 
 /** Looks once a second, in every instance; a failed pass is made again by the next one. */
-export class ReconcilerWorker {
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
+export class ReconcilerWorker extends PeriodicWorker {
   private prunedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly parts: ReconcilerWorkerParts) {}
-
-  /** Starts looking in the background. */
-  start(): void {
-    this.running ??= this.run();
+  constructor(private readonly parts: ReconcilerWorkerParts) {
+    super();
   }
 
-  /** Finishes the pass in hand. */
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
-  }
-
-  private async run(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.pass();
-      } catch (error) {
-        this.parts.logger.warn({ reason: messageOf(error) }, 'budget reconciler will try again');
-      }
-      await delay(PASS_EVERY_MS, this.stopping.signal);
-    }
-  }
-
-  private async pass(): Promise<void> {
+  protected async pass(): Promise<void> {
     const { reconciler, database, clock, metrics, alarms } = this.parts;
     const { corrected } = await reconciler.execute();
     metrics.corrected(corrected);
@@ -61,5 +39,13 @@ export class ReconcilerWorker {
     if (clock.monotonicMs() - this.prunedAtMs < PRUNE_EVERY_MS) return;
     await pruneBudget(database);
     this.prunedAtMs = clock.monotonicMs();
+  }
+
+  protected failed(error: unknown): void {
+    this.parts.logger.warn({ reason: messageOf(error) }, 'budget reconciler will try again');
+  }
+
+  protected pauseMs(): number {
+    return PASS_EVERY_MS;
   }
 }

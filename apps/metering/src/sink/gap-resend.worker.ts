@@ -1,4 +1,4 @@
-import { delay, messageOf, type Clock } from '#libs/kernel';
+import { messageOf, PeriodicWorker, type Clock } from '#libs/kernel';
 import type { Database, OutboxWriter } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 
@@ -18,37 +18,27 @@ export interface GapResendParts {
   readonly clock: Clock;
   readonly metrics: MeteringMetrics;
   readonly logger: Logger;
-  /** Pause between two looks, milliseconds. @default 5000 */
+  /** Pause between two passes, milliseconds. @default 5000 */
   readonly everyMs?: number;
 }
 
-/** Ranges asked for per look: at most so many messages every 5 s, whatever is open. */
-const MOST_PER_LOOK = 100;
+/** Ranges asked for per pass: at most so many messages every 5 s, whatever is open. */
+const MOST_PER_PASS = 100;
 
 /**
  * Asks for gaps that stay open, again and again with growing pauses, until they are filled or given
  * up as lost. Looks at what is open now, so nothing depends on an earlier message having arrived.
  */
-export class GapResendWorker {
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
-
-  constructor(private readonly parts: GapResendParts) {}
-
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
+export class GapResendWorker extends PeriodicWorker {
+  constructor(private readonly parts: GapResendParts) {
+    super();
   }
 
   /** Asks for what is due, and sends own records again. @returns how many ranges were due */
-  async look(): Promise<number> {
+  async pass(): Promise<number> {
     const { database, outbox, streams, own, clock, metrics } = this.parts;
     const due = await database.transaction(async (tx) => {
-      const ranges = await streams.takeDue(tx, MOST_PER_LOOK);
+      const ranges = await streams.takeDue(tx, MOST_PER_PASS);
       const nowMs = clock.nowMs();
       const ofOthers = ranges.filter(({ emitterId }) => emitterId !== OWN_EMITTER_ID);
       await outbox.write(
@@ -65,15 +55,12 @@ export class GapResendWorker {
     return due.length;
   }
 
-  private async run(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.look();
-      } catch (error) {
-        // The same gaps are found at the next look.
-        this.parts.logger.warn({ reason: messageOf(error) }, 'gaps could not be asked for');
-      }
-      await delay(this.parts.everyMs ?? 5_000, this.stopping.signal);
-    }
+  protected failed(error: unknown): void {
+    // The same gaps are found by the next pass.
+    this.parts.logger.warn({ reason: messageOf(error) }, 'gaps could not be asked for');
+  }
+
+  protected pauseMs(): number {
+    return this.parts.everyMs ?? 5_000;
   }
 }

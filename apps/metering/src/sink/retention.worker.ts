@@ -1,4 +1,4 @@
-import { delay, messageOf } from '#libs/kernel';
+import { messageOf, PeriodicWorker } from '#libs/kernel';
 import { pruneDeadLetters, type Database, type Queryable } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 
@@ -22,7 +22,7 @@ const KEEP_PLANS_SECONDS = 7 * 86_400;
 const KEEP_GAPS_SECONDS = 30 * 86_400;
 /** Rows removed per statement; a few milliseconds of work. */
 const SLICE = 1_000;
-/** Pause between two looks, milliseconds. */
+/** Pause between two passes, milliseconds. */
 const EVERY_MS = 600_000;
 
 /**
@@ -31,23 +31,13 @@ const EVERY_MS = 600_000;
  * by which alone a repeat is known, however long its emitter was away; ranges that were given up, the
  * only note of what the ledger lacks; the newest plan of each partition.
  */
-export class RetentionWorker {
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
-
-  constructor(private readonly parts: RetentionParts) {}
-
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
+export class RetentionWorker extends PeriodicWorker {
+  constructor(private readonly parts: RetentionParts) {
+    super();
   }
 
   /** Removes all that may go by now. */
-  async look(): Promise<void> {
+  async pass(): Promise<void> {
     const { plans, streams } = this.parts;
     await this.remove((db) => plans.prune(db, KEEP_PLANS_SECONDS, SLICE));
     await this.remove((db) => streams.prune(db, KEEP_GAPS_SECONDS, SLICE));
@@ -55,20 +45,17 @@ export class RetentionWorker {
   }
 
   private async remove(slice: (db: Queryable) => Promise<number>): Promise<void> {
-    for (let removed = SLICE; removed === SLICE && !this.stopping.signal.aborted;) {
+    for (let removed = SLICE; removed === SLICE && !this.signal.aborted;) {
       removed = await slice(this.parts.database);
     }
   }
 
-  private async run(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.look();
-      } catch (error) {
-        // Nothing rests on it: the same rows are found at the next look.
-        this.parts.logger.warn({ reason: messageOf(error) }, 'old rows could not be removed');
-      }
-      await delay(EVERY_MS, this.stopping.signal);
-    }
+  protected failed(error: unknown): void {
+    // Nothing rests on it: the same rows are found by the next pass.
+    this.parts.logger.warn({ reason: messageOf(error) }, 'old rows could not be removed');
+  }
+
+  protected pauseMs(): number {
+    return EVERY_MS;
   }
 }

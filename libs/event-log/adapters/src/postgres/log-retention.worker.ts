@@ -1,9 +1,9 @@
-import { delay, messageOf } from '#libs/kernel';
+import { messageOf, PeriodicWorker } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import type { Logger } from 'pino';
 import type { EventLog } from '../../../core/src/index.js';
 
-/** Pause between two looks, milliseconds. */
+/** Pause between two passes, milliseconds. */
 const EVERY_MS = 600_000;
 
 /** What the retention of a service's topics needs. */
@@ -20,20 +20,9 @@ export interface LogRetentionParts {
  * Keeps the topics of their one durable consumer from growing for ever: drops what is both read and
  * old, in bounded steps, beside the work of the partitions. What is not read stays, however old.
  */
-export class LogRetentionWorker {
-  private readonly stopping = new AbortController();
-  private running: Promise<void> | undefined;
-
-  constructor(private readonly parts: LogRetentionParts) {}
-
-  start(): void {
-    this.running ??= this.run();
-  }
-
-  /** Finishes the step in hand. */
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
+export class LogRetentionWorker extends PeriodicWorker {
+  constructor(private readonly parts: LogRetentionParts) {
+    super();
   }
 
   /** Drops everything that is due. @returns how many records went */
@@ -48,22 +37,19 @@ export class LogRetentionWorker {
     ]);
     let retired = 0;
     for (const { topic, partition, next_offset: before } of rows) {
-      for (let step = 1; step > 0 && !this.stopping.signal.aborted; retired += step) {
+      for (let step = 1; step > 0 && !this.signal.aborted; retired += step) {
         step = await eventLog.retire(topic, partition, before, keepSeconds[topic]!);
       }
     }
     return retired;
   }
 
-  private async run(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      try {
-        await this.pass();
-      } catch (error) {
-        // Nothing rests on it: the same records are found at the next look.
-        this.parts.logger.warn({ reason: messageOf(error) }, 'old records could not be dropped');
-      }
-      await delay(EVERY_MS, this.stopping.signal);
-    }
+  protected failed(error: unknown): void {
+    // Nothing rests on it: the same records are found by the next pass.
+    this.parts.logger.warn({ reason: messageOf(error) }, 'old records could not be dropped');
+  }
+
+  protected pauseMs(): number {
+    return EVERY_MS;
   }
 }
