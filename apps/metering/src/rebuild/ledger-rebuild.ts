@@ -114,7 +114,7 @@ export class LedgerRebuild extends RebuildWay {
     const held = await usageStore.digestOf(table, batchId, [month]);
     let formed: PlannedBatch;
     try {
-      formed = await sink.formAgain(stored, signal);
+      formed = await sink.finished.formAgain(stored, signal);
     } catch (error) {
       const outcome = outcomeOf(error);
       if (outcome === null) throw error;

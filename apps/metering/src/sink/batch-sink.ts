@@ -6,7 +6,6 @@ import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
 import { isSameDigest, type LedgerTable, type UsageStore } from '#libs/usage/core';
 
-import { inputSha256 } from '../domain/batch-identity.js';
 import { resendRequest } from '../domain/emitter-range.js';
 import {
   formBatch,
@@ -20,11 +19,11 @@ import { ratedRecord } from '../domain/rated-message.js';
 import { BatchReport } from './batch-report.js';
 import { RollupWriter } from '../sealing/rollup-writer.js';
 import { SealQueue } from '../sealing/seal-queue.js';
+import { FinishedBatches } from './finished-batches.js';
 import { InsertRepair } from './insert-repair.js';
 import type { MeteringMetrics } from './metering-metrics.js';
 import type { OwnedPartition } from './owned-partition.js';
 import { PlanStore, type StoredPlan } from './plan-store.js';
-import { logRewritten, raterChanged } from './plan.error.js';
 import type { PriceCopies } from './price-copies.js';
 import { isRowFault, RowFaultSearch } from './row-fault.js';
 import { StreamStore } from './stream-store.js';
@@ -49,10 +48,6 @@ const MAX_RATED_BYTES = 512 * 1024;
 const RATED_MARGIN = 0.9;
 /** New gaps of one batch that are asked for at once; a worker asks for the others. */
 const MOST_ASKED_AT_ONCE = 100;
-/** Finished batches that are compared by one read. */
-const MOST_VERIFIED_AT_ONCE = 1_000;
-/** Bounds of one read while a batch is formed again. */
-const READ_LIMIT = { maxRecords: 5_000, maxBytes: 16 * 1024 * 1024 };
 
 /**
  * Carries batches from the log to the ledger: durable plan, insert, then one transaction with the
@@ -63,6 +58,8 @@ export class BatchSink {
   readonly plans = new PlanStore();
   readonly streams = new StreamStore();
   readonly seals = new SealQueue();
+  /** What was carried already, by this sink or an earlier one. */
+  readonly finished: FinishedBatches;
   private readonly rollup: RollupWriter;
   private readonly positions = new PartitionPositions();
   private readonly repair: InsertRepair;
@@ -83,6 +80,8 @@ export class BatchSink {
       noteToken: (owned, batchId, token) =>
         this.inTransaction(owned, (tx) => this.plans.noteToken(tx, batchId, token)),
     });
+    const { repair, rollup } = this;
+    this.finished = new FinishedBatches({ ...parts, repair, rollup });
   }
 
   /** How many records a batch of the topic can have so that its message fits; at least 1. */
@@ -142,53 +141,6 @@ export class BatchSink {
     const first = through === null ? 0n : through + 1n;
     this.rangeStarts.set(keyOf(owned), { at: position, first });
     return position;
-  }
-
-  /**
-   * Looks whether the store still holds finished batches of the partition, and inserts again what it
-   * lost (a power failure can take parts that were acknowledged). One read for hundreds of batches:
-   * a start waits for this.
-   * @throws AppError `metering.rater_changed` when rows are missing that only other rules can make
-   */
-  async verifyDone(
-    owned: OwnedPartition,
-    plans: readonly StoredPlan[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const table = owned.topic === TOPICS.requestCompleted ? 'usage' : 'rejection';
-    for (let from = 0; from < plans.length; from += MOST_VERIFIED_AT_ONCE) {
-      const some = plans.slice(from, from + MOST_VERIFIED_AT_ONCE);
-      const held = await this.parts.usageStore.digestsOf(
-        table,
-        some.map(({ batchId }) => batchId),
-        [...new Set(some.map(({ month }) => month))],
-      );
-      for (const stored of some) {
-        const found = held.get(stored.batchId);
-        if (found !== undefined && isSameDigest(found, stored.digest)) continue;
-        const plan = await this.formAgain(stored, signal);
-        this.warn(owned, 'the ledger lost rows of a finished batch; they are inserted again', null);
-        await this.repair.run(owned, plan, stored.token, 'us');
-        await this.rollup.write(owned, plan, true);
-      }
-    }
-  }
-
-  /**
-   * Forms a finished batch again, from the same records; what it says of streams means nothing.
-   * @throws AppError `metering.log_rewritten`, `event_log.out_of_range`, `metering.rater_changed`
-   */
-  async formAgain(stored: StoredPlan, signal: AbortSignal): Promise<PlannedBatch> {
-    const { logPartitions, prices } = this.parts;
-    const { noted, range } = stored;
-    const records = await this.readAgain(stored);
-    const formed = formBatch(records, { logPartitions, streams: [], first: range.first, noted });
-    const plan = planBatch(formed, await prices.resolve(formed.priceIds, signal));
-    const isSame = isSameDigest(plan.digest, stored.digest);
-    // What was sealed and told to the budgets is never rated anew.
-    if (!isSame && stored.rater !== RATER) throw raterChanged(stored, RATER);
-    assert(isSame, `batch ${stored.batchId} forms differently`);
-    return plan;
   }
 
   /**
@@ -291,7 +243,7 @@ export class BatchSink {
     stored: StoredPlan,
     signal: AbortSignal,
   ): Promise<void> {
-    const records = await this.readAgain(stored);
+    const records = await this.finished.recordsOf(stored);
     const plan = await this.plan(records, stored.range.first, signal, stored.noted);
     assert(plan.batchId === stored.batchId, 'the same bytes give the same batch');
     // The insert of a dead process may still be running in a server.
@@ -324,22 +276,6 @@ export class BatchSink {
   ): Promise<void> {
     await this.inTransaction(owned, async () => undefined);
     await this.parts.usageStore.deleteBatch(table, batchId);
-  }
-
-  /** Reads exactly the range of a plan. @throws AppError `metering.log_rewritten` */
-  private async readAgain(stored: StoredPlan): Promise<readonly LogRecord[]> {
-    const { topic, partition, first, last } = stored.range;
-    const records: LogRecord[] = [];
-    // A range can begin with records that were gone before it was planned; the hash tells.
-    const { earliest } = await this.parts.eventLog.bounds(topic, partition);
-    for (let from = first > earliest ? first : earliest; from <= last;) {
-      const read = await this.parts.eventLog.read(topic, partition, from, READ_LIMIT);
-      if (read.length === 0) throw logRewritten(stored.range);
-      records.push(...read.filter(({ offset }) => offset <= last));
-      from = read.at(-1)!.offset + 1n;
-    }
-    if (!inputSha256(records).equals(stored.inputSha256)) throw logRewritten(stored.range);
-    return records;
   }
 
   /** The transaction in which a batch becomes history. */

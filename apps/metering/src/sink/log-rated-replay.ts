@@ -93,7 +93,7 @@ export class LogRatedReplay extends RatedReplay {
   /** @throws AppError of the log when the records are no longer what they were, or gone */
   private async formed(plan: StoredPlan): Promise<LogRecordInput> {
     const signal = new AbortController().signal;
-    const { rated } = await this.parts.sink.formAgain(plan, signal);
+    const { rated } = await this.parts.sink.finished.formAgain(plan, signal);
     // How far its emitters had come then is not kept; the newest message says how far they are.
     const message: UsageRatedV1 = { ...(rated as UsageRatedV1), watermarks: [] };
     return ratedRecord(message, this.parts.clock.nowMs());

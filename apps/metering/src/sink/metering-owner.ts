@@ -82,7 +82,7 @@ export class MeteringOwner extends PartitionOwner {
     if (this.verified.has(key)) return;
     const { database, sink } = this.parts;
     const last = await sink.plans.lastDone(database, topic, partition, VERIFY_SECONDS);
-    await sink.verifyDone(owned, last, this.stopping.signal);
+    await sink.finished.verify(owned, last, this.stopping.signal);
     const batchIds = last.map(({ batchId }) => batchId);
     await sink.seals.reopen(database, topic, partition, VERIFY_SECONDS, batchIds);
     this.verified.add(key);
