@@ -1,4 +1,5 @@
 import type { FaultCase } from './fault-case.js';
+import { CLOCK_FAULTS } from './clock-faults.js';
 import { CONNECTION_FAULTS } from './connection-faults.js';
 import { CONTROL_FAULTS } from './control-faults.js';
 import { ENGINE_KILLS } from './engine-kills.js';
@@ -17,5 +18,6 @@ export const FAULT_CASES: readonly FaultCase[] = [
   ...METERING_FAULTS,
   ...STORE_FAULTS,
   ...CONTROL_FAULTS,
+  ...CLOCK_FAULTS,
   ...ENGINE_KILLS,
 ];

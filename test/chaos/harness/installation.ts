@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { delay, SystemClock } from '#libs/kernel';
@@ -117,6 +117,11 @@ export class Installation {
   async restart(service: string): Promise<void> {
     await this.process(service).end('SIGKILL');
     await this.start(service);
+  }
+
+  /** Sets a service's wall clock this far from the machine's; it may take 50 ms to notice. */
+  shiftClock(service: string, offsetMs: number): void {
+    writeFileSync(join(this.cluster.directory, `${service}.clock`), String(offsetMs));
   }
 
   /** Waits until a service has died of its failpoint. @returns false when it lives on */

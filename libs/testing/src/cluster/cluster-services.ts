@@ -90,6 +90,7 @@ export class ServiceFactory {
         ...this.own(service, instance),
         PORT: String(this.ports.portOf(instance)),
         FAILPOINTS_RECORD: join(directory, `${instance}.failpoints`),
+        TEST_CLOCK_FILE: join(directory, `${instance}.clock`),
         ...extraEnv,
         ...changed,
       },
