@@ -33,6 +33,8 @@ export const CLOCK_FAULTS: readonly FaultCase[] = [
     id: 'E9',
     variant: 'the proxy and metering killed and started with their clocks ten minutes back',
     guarantee: 'recovery neither loses nor releases what was sent',
+    // A proxy that starts.
+    allows5xx: ['service_unavailable'],
     work: async ({ installation, load, struck }) => {
       for (const service of ['proxy', 'metering']) {
         installation.shiftClock(service, -BACK_MS);
