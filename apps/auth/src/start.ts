@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openEventLog } from '#libs/event-log/adapters';
 import { ConfigError, loadConfig, processEnvironment, projectRoot } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
-import { Database } from '#libs/platform/postgres';
+import { Database, neededPostgres } from '#libs/platform/postgres';
 import { HttpRpcTransport, registerRpcRoutes, RpcServices } from '#libs/platform/rpc';
 import { createRuntime } from '#libs/platform/telemetry';
 
@@ -37,6 +37,7 @@ async function authProcess(config: AuthConfig): Promise<ServiceProcess> {
   return {
     runtime: options.runtime,
     config,
+    needs: [neededPostgres(options.database)],
     module: AuthModule.register(options),
     operational: { serviceName: 'auth', adminApiKey, metricsToken },
     routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),

@@ -1,6 +1,6 @@
 import { openEventLog } from '#libs/event-log/adapters';
 import { openJobs } from '#libs/jobs/adapters';
-import { ClickHouseEngine } from '#libs/platform/clickhouse';
+import { ClickHouseEngine, neededClickHouse } from '#libs/platform/clickhouse';
 import { loadConfig, processEnvironment } from '#libs/platform/config';
 import { runService, type ServiceProcess } from '#libs/platform/http';
 import { Database } from '#libs/platform/postgres';
@@ -72,6 +72,7 @@ async function meteringProcess(config: MeteringConfig): Promise<ServiceProcess> 
   return {
     runtime,
     config,
+    needs: [neededClickHouse(engine)],
     module: MeteringModule.register(options),
     operational: { serviceName: 'metering', adminApiKey: config.adminApiKey, metricsToken },
     routes: (fastify) => registerRpcRoutes(fastify, host, serviceSecret),

@@ -6,13 +6,15 @@ import { openEventLog, productTopics, provisionTopics } from '#libs/event-log/ad
 import type { EventLog } from '#libs/event-log/core';
 import { openJobs } from '#libs/jobs/adapters';
 import type { Jobs } from '#libs/jobs/core';
-import { ClickHouseEngine } from '#libs/platform/clickhouse';
+import { untilEngineAnswers } from '#libs/kernel';
+import { ClickHouseEngine, neededClickHouse } from '#libs/platform/clickhouse';
 import { processEnvironment } from '#libs/platform/config';
 import {
   Database,
   DataDirectoryLock,
   EmbeddedPostgres,
   migratePostgres,
+  untilPostgresAnswers,
   type SchemaName,
 } from '#libs/platform/postgres';
 import type { Runtime } from '#libs/platform/telemetry';
@@ -77,13 +79,7 @@ export async function openEngines(
       kafka: config,
     });
     const jobs = await openJobs({ redisUrl: config.redisUrl, databaseUrl, runtime });
-    const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
-    const usageStore = new ClickHouseUsageStore(engine);
-    const usageReader = new ClickHouseUsageReader(engine);
-    const ledgerUpkeep = new ClickHouseLedgerUpkeep(engine);
-    await steps.run(config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse', () =>
-      usageStore.migrate(),
-    );
+    const ledger = await openLedger(config, dataDir, runtime, steps);
     const spoolEnd = new SpoolEnd(runtime.logger, (code) => process.exit(code));
     const spool = await openProxySpool({
       directory: join(dataDir, 'spool'),
@@ -99,9 +95,9 @@ export async function openEngines(
         await spool.close();
         await jobs.close();
         await eventLog.close();
-        await usageReader.close();
-        await ledgerUpkeep.close();
-        await usageStore.close();
+        await ledger.usageReader.close();
+        await ledger.ledgerUpkeep.close();
+        await ledger.usageStore.close();
         await Promise.all(Object.values(databases).map((database) => database.close()));
       } finally {
         await postgres.stop();
@@ -112,9 +108,7 @@ export async function openEngines(
       databases,
       eventLog,
       jobs,
-      usageStore,
-      usageReader,
-      ledgerUpkeep,
+      ...ledger,
       spool,
       spoolEnd,
       transport,
@@ -157,6 +151,7 @@ async function openPostgres(
 }
 
 async function prepare(url: string, runtime: Runtime): Promise<void> {
+  await untilPostgresAnswers(url, runtime);
   await migratePostgres({ url, migrations: POSTGRES_MIGRATIONS, logger: runtime.logger });
   await provisionTopics(url, productTopics(runtime.partitions));
 }
@@ -176,6 +171,25 @@ function openDatabases(url: string, { logger }: Runtime): Engines['databases'] {
     metering: open('metering'),
     budget: open('budget'),
   };
+}
+
+type Ledger = Pick<Engines, 'usageStore' | 'usageReader' | 'ledgerUpkeep'>;
+
+async function openLedger(
+  config: StandaloneConfig,
+  dataDir: string,
+  runtime: Runtime,
+  steps: Steps,
+): Promise<Ledger> {
+  const engine = new ClickHouseEngine({ target: clickHouseTarget(config, dataDir) });
+  const usageStore = new ClickHouseUsageStore(engine);
+  const step = config.clickhouseUrl === null ? 'ClickHouse (embedded)' : 'ClickHouse';
+  await steps.run(step, async () => {
+    await untilEngineAnswers(neededClickHouse(engine), runtime);
+    await usageStore.migrate();
+  });
+  const usageReader = new ClickHouseUsageReader(engine);
+  return { usageStore, usageReader, ledgerUpkeep: new ClickHouseLedgerUpkeep(engine) };
 }
 
 function clickHouseTarget(

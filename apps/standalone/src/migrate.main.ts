@@ -12,9 +12,9 @@ import {
   provisionKafkaTopics,
   provisionTopics,
 } from '#libs/event-log/adapters';
-import { messageOf } from '#libs/kernel';
+import { messageOf, SystemClock } from '#libs/kernel';
 import { ConfigError, EXIT_CONFIG, loadConfig, processEnvironment } from '#libs/platform/config';
-import { migratePostgres } from '#libs/platform/postgres';
+import { migratePostgres, untilPostgresAnswers } from '#libs/platform/postgres';
 import { POSTGRES_MIGRATIONS } from '#migrations';
 
 import { MigrateConfig } from './migrate.config.js';
@@ -23,6 +23,7 @@ try {
   const config = loadConfig(MigrateConfig, processEnvironment());
   const { databaseUrl: url, logPartitions } = config;
   const logger = pino(pino.destination(2));
+  await untilPostgresAnswers(url, { clock: new SystemClock(), logger });
   await migratePostgres({ url, migrations: POSTGRES_MIGRATIONS, logger });
   const topics = productTopics(logPartitions);
   await provisionTopics(url, topics);

@@ -3,6 +3,7 @@ export * from './clock.js';
 export * from './failpoint.js';
 export * from './ids.js';
 export * from './money.js';
+export * from './needed-engine.js';
 export * from './periodic-worker.js';
 export * from './random.js';
 export * from './result.js';

@@ -68,13 +68,10 @@ async function killEverything({ installation, random, struck }: FaultContext): P
     () => kafka.brokers[0]!.start(),
     () => postgres.restart(),
   ];
-  const order = starts.map((start) => ({ start, at: random.next() }));
-  order.sort((one, other) => one.at - other.at);
-  // Each begins a little after the one before; none waits for another to be ready.
-  await Promise.all(
-    order.map(async ({ start }, index) => {
-      await delay(40 * index);
-      await start();
-    }),
-  );
+  // None waits for another to be ready; an engine may come seconds after those that need it.
+  const startings = starts.map(async (start) => {
+    await delay(random.integer(0, 2_500));
+    await start();
+  });
+  await Promise.all(startings);
 }

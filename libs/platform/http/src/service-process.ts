@@ -2,7 +2,7 @@ import type { DynamicModule } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyInstance } from 'fastify';
 
-import { AppError, messageOf } from '#libs/kernel';
+import { AppError, messageOf, untilEngineAnswers, type NeededEngine } from '#libs/kernel';
 import { ConfigError, describeConfig, EXIT_CONFIG } from '#libs/platform/config';
 import type { Runtime } from '#libs/platform/telemetry';
 
@@ -14,6 +14,8 @@ export interface ServiceProcess {
   readonly runtime: Runtime;
   /** Printed at start, secrets as fingerprints. */
   readonly config: object & { readonly host: string; readonly port: number };
+  /** What the module cannot start without, each waited for in turn. @default none */
+  readonly needs?: readonly NeededEngine[];
   readonly module: DynamicModule;
   readonly operational: OperationalOptions;
   /** Adds routes beside the module's own, before the first request. */
@@ -29,8 +31,8 @@ export interface ServiceProcess {
 }
 
 /**
- * Runs a service until SIGINT or SIGTERM. It listens as soon as its module has started, so that health
- * can be asked for; prints `<name> listening on <url>` when it does its work.
+ * Runs a service until SIGINT or SIGTERM. It waits for the engines that it needs, and listens as soon as
+ * its module has started, so that health can be asked for; prints `<name> listening on <url>` when it does its work.
  * Exit codes: 0 stopped, 1 an engine or the port cannot be had, 2 faulty configuration.
  * @param exitCodes further exit codes by the code of the error that prevents the start
  */
@@ -58,6 +60,7 @@ export async function runService(
 async function serve(service: ServiceProcess, end: OrderlyEnd): Promise<string> {
   const { runtime, config } = service;
   runtime.logger.info({ config: describeConfig(config) }, 'effective configuration');
+  for (const engine of service.needs ?? []) await untilEngineAnswers(engine, runtime);
   const app = await createHttpApp(service.module, runtime, service.operational);
   service.routes?.(app.getHttpAdapter().getInstance() as unknown as FastifyInstance);
   const consumer = service.connect?.(app);

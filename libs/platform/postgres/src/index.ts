@@ -4,6 +4,7 @@ export * from './dead-letters.js';
 export * from './embedded/data-directory-lock.js';
 export * from './embedded/embedded-postgres.js';
 export * from './migrate-postgres.js';
+export * from './needed-postgres.js';
 export * from './outbox-relay.js';
 export * from './outbox-writer.js';
 export * from './partition-positions.js';
