@@ -168,11 +168,16 @@ async function ask(
     wait_end_of_query: '1',
     session_timezone: 'UTC',
   });
-  for (const [name, value] of Object.entries(params)) query.set(`param_${name}`, String(value));
+  for (const [name, value] of Object.entries(params)) query.set(`param_${name}`, textOf(value));
   const response = await fetch(`${url}/?${query.toString()}`, { method: 'POST', body: sql });
   const text = await response.text();
   if (!response.ok) throw new Error(text.slice(0, 300));
   return text;
+}
+
+/** A parameter as the HTTP interface takes it. */
+function textOf(value: unknown): string {
+  return Array.isArray(value) ? `[${value.map((one) => `'${one}'`).join(',')}]` : String(value);
 }
 
 /** The n-th attempt is the same in every run: its figures are hashes of n. */

@@ -88,6 +88,19 @@ test('a merge takes closed batches once, sums their cells, and leaves open ones 
   expect(await figures()).toEqual([8, 56n]);
 });
 
+test('figures are the same when more runs are in force than a question names', async () => {
+  await storeBatch(store, [at(0), at(1)]);
+  await merge();
+  await storeBatch(store, [at(0)]);
+  expect(await figures()).toEqual([3, 21n]);
+  await damage(
+    "INSERT INTO rollup_run (version, kind, run) SELECT 100 + number, 'merged', 'of-old-' || number::String FROM numbers(1000)",
+  );
+  expect(await figures()).toEqual([3, 21n]);
+  expect(await merge()).toMatchObject({ isInForce: true, batches: 1 });
+  expect(await figures()).toEqual([3, 21n]);
+});
+
 const step = fc.oneof(
   {
     weight: 4,

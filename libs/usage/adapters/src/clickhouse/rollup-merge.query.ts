@@ -29,11 +29,19 @@ export function runsInForce(version: string): string {
   );
 }
 
-/** The batches in runs in force, that occurred within the hours a condition names. */
-export function mergedBatches(version: string, hours: string): string {
+/** The last version, the runs ever put in force, and those withdrawn: one tuple, of one reading. */
+export const DECISIONS =
+  "SELECT (max(version), groupArrayIf(run, kind = 'merged'), groupArrayIf(run, kind = 'withdrawn'))" +
+  ' FROM rollup_run';
+
+/**
+ * The batches in certain runs, that occurred within the hours a condition names.
+ * @param runs a subquery, or an array
+ */
+export function mergedBatches(runs: string, hours: string): string {
   return (
     `SELECT batch_id FROM rollup_merged_batch WHERE ${hours === '' ? '' : `${hours} AND `}` +
-    `run IN (${runsInForce(version)})`
+    `run IN (${runs})`
   );
 }
 
@@ -43,7 +51,7 @@ const IS_CANDIDATE = [
   "topic = 'request.completed'",
   "last_hour < toDateTime({before_s:UInt32}, 'UTC')",
   "(last_hour, batch_id) > (toDateTime({after_s:UInt32}, 'UTC'), {after_batch:String})",
-  `batch_id NOT IN (${mergedBatches(VERSION, '')})`,
+  `batch_id NOT IN (${mergedBatches(runsInForce(VERSION), '')})`,
 ].join('\n  AND ');
 
 /** How many batches the next run looks at, which is the last in the order of seals, and their hours. */

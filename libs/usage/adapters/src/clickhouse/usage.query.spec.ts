@@ -40,7 +40,7 @@ const hours: UsageQuestion = { ...whole, startMs: 3_600_000, endMs: 10_800_000 }
 
 /** From the last hour of a day to the first hour of the day after the next. */
 const days: UsageQuestion = { ...whole, startMs: 23 * 3_600_000, endMs: 49 * 3_600_000 };
-const merged = { version: 7, waitingFromMs: null };
+const merged = { version: 7, runs: ['run-a', 'run-b'], waitingFromMs: null };
 
 const cases: readonly (readonly [string, BoundQuery])[] = [
   ['sums-within-an-hour', sumsQuery(whole)],
@@ -56,7 +56,11 @@ const cases: readonly (readonly [string, BoundQuery])[] = [
     sumsQuery({ ...days, groupBy: ['key', 'model'] }, merged),
   ],
   ['sums-of-merged-days-by-hour', sumsQuery({ ...days, bucket: 'hour' }, merged)],
-  ['sums-of-hours-partly-merged', sumsQuery(hours, { version: 7, waitingFromMs: 7_200_000 })],
+  ['sums-of-hours-partly-merged', sumsQuery(hours, { ...merged, waitingFromMs: 7_200_000 })],
+  [
+    'sums-of-hours-in-too-many-runs-to-name',
+    sumsQuery(hours, { version: 7, runs: null, waitingFromMs: 7_200_000 }),
+  ],
   ['merge-state', mergeStateQuery(hours)],
   ['sums-with-both-edges', sumsQuery({ ...whole, startMs: 1_000, endMs: 10_800_001 })],
   ['sums-by-day', sumsQuery({ ...whole, bucket: 'day' })],

@@ -1,6 +1,6 @@
 import { HOUR_MS, type UsageFilter, type UsageQuestion } from '#libs/usage/core';
 
-import { mergedBatches, runsInForce } from './rollup-merge.query.js';
+import { DECISIONS, mergedBatches, runsInForce } from './rollup-merge.query.js';
 import { SEAL_HOURS, sealBounds, toSecond, type BoundQuery, type Sources } from './sealed.query.js';
 
 /** What all sources of figures give; times are to the second, which no bucket is finer than. */
@@ -9,16 +9,21 @@ export const SHARED_COLUMNS =
 
 const DAY_MS = 24 * HOUR_MS;
 
+/** Most runs in force that are named in the question for sums; more are told by their version. */
+const MOST_NAMED_RUNS = 1_000;
+
 /** Which merge runs an answer sees, and which batches they leave to be read one by one. */
 export interface MergeState {
   /** 0 = nothing was ever merged. */
   readonly version: number;
+  /** The runs in force at the version; null = too many to name. */
+  readonly runs: readonly string[] | null;
   /** First hour of a batch that is not merged, milliseconds UTC; null = there is none. */
   readonly waitingFromMs: number | null;
 }
 
 /** What an answer sees when nothing is merged. */
-export const NOTHING_MERGED: MergeState = { version: 0, waitingFromMs: 0 };
+export const NOTHING_MERGED: MergeState = { version: 0, runs: [], waitingFromMs: 0 };
 
 /** `[startMs, endMs)`, milliseconds UTC; empty when they are the same. */
 interface Interval {
@@ -54,11 +59,13 @@ export function mergeStateQuery(filter: UsageFilter): BoundQuery {
   return {
     name: 'usage.merge_state',
     sql: [
-      'WITH (SELECT max(version) FROM rollup_run) AS seen',
-      'SELECT toString(seen) AS version, toUnixTimestamp(min(first_hour)) AS waiting_from_s,',
-      '  count() AS waiting',
+      `WITH (${DECISIONS}) AS decisions,`,
+      '  arrayFilter(one -> NOT has(decisions.3, one), decisions.2) AS in_force',
+      'SELECT toString(decisions.1) AS version, length(in_force) AS run_count,',
+      `  if(run_count > ${MOST_NAMED_RUNS}, [], in_force) AS runs,`,
+      '  toUnixTimestamp(min(first_hour)) AS waiting_from_s, count() AS waiting',
       `FROM batch_seal WHERE topic = 'request.completed' AND ${SEAL_HOURS}`,
-      `  AND batch_id NOT IN (${mergedBatches('seen', SEAL_HOURS)})`,
+      `  AND batch_id NOT IN (${mergedBatches('in_force', SEAL_HOURS)})`,
     ].join('\n'),
     params: sealBounds(filter),
   };
@@ -67,6 +74,8 @@ export function mergeStateQuery(filter: UsageFilter): BoundQuery {
 /** One row of `mergeStateQuery`. */
 export interface MergeStateRecord {
   readonly version: string;
+  readonly run_count: string;
+  readonly runs: readonly string[];
   readonly waiting_from_s: number;
   readonly waiting: string;
 }
@@ -75,6 +84,7 @@ export interface MergeStateRecord {
 export function toMergeState(record: MergeStateRecord): MergeState {
   return {
     version: Number(record.version),
+    runs: Number(record.run_count) === record.runs.length ? record.runs : null,
     waitingFromMs: record.waiting === '0' ? null : record.waiting_from_s * 1000,
   };
 }
@@ -120,9 +130,10 @@ function merged(
   question: UsageQuestion,
   whole: Interval,
   conditions: readonly string[],
-  { version }: MergeState,
+  state: MergeState,
 ): Sources {
-  if (version === 0) return { texts: [], params: {} };
+  if (hasNoRuns(state)) return { texts: [], params: {} };
+  const inForce = runsOf(state);
   const grain = grainOf(question);
   const days =
     grain === null ? { startMs: whole.endMs, endMs: whole.endMs } : wholeOf(whole, DAY_MS);
@@ -132,14 +143,14 @@ function merged(
     ['rest', 'hour', { startMs: days.endMs, endMs: whole.endMs }],
   ] as const;
   const texts: string[] = [];
-  const params: Record<string, unknown> = { merge_version: version };
+  const params: Record<string, unknown> = { ...inForce.params };
   for (const [name, time, { startMs, endMs }] of parts) {
     if (startMs >= endMs) continue;
     const where = [
       ...conditions,
       ...(time === 'day' ? ['grain = {grain:String}'] : []),
       ...within(time, `${name}_start_s`, `${name}_end_s`),
-      `run IN (${runsInForce('{merge_version:UInt64}')})`,
+      `run IN (${inForce.text})`,
     ].join(' AND ');
     const table = time === 'day' ? 'rollup_merged_day' : 'rollup_merged';
     texts.push(`  SELECT ${columnsAt(time)}\n  FROM ${table}\n  WHERE ${where}`);
@@ -151,15 +162,14 @@ function merged(
 }
 
 /** The cells of sealed batches that are in no merge run. */
-function waiting(
-  whole: Interval,
-  conditions: readonly string[],
-  { version, waitingFromMs }: MergeState,
-): Sources {
+function waiting(whole: Interval, conditions: readonly string[], state: MergeState): Sources {
+  const { waitingFromMs } = state;
   if (waitingFromMs === null) return { texts: [], params: {} };
   const hours = `${SEAL_HOURS} AND first_hour >= toDateTime({waiting_from_s:UInt32}, 'UTC')`;
-  const inRuns = mergedBatches('{merge_version:UInt64}', hours);
-  const batches = version === 0 ? hours : `${hours} AND batch_id NOT IN (${inRuns})`;
+  const inForce = runsOf(state);
+  const batches = hasNoRuns(state)
+    ? hours
+    : `${hours} AND batch_id NOT IN (${mergedBatches(inForce.text, hours)})`;
   // Every condition is on the order of the table, so that it may come before FINAL.
   const where = [
     ...conditions,
@@ -169,11 +179,23 @@ function waiting(
   return {
     texts: [`  SELECT ${columnsAt('hour')}\n  FROM rollup_hour FINAL\n  PREWHERE ${where}`],
     params: {
+      ...(hasNoRuns(state) ? {} : inForce.params),
       cells_start_s: toSecond(Math.max(whole.startMs, waitingFromMs)),
       cells_end_s: toSecond(whole.endMs),
       waiting_from_s: toSecond(waitingFromMs),
     },
   };
+}
+
+function hasNoRuns({ runs }: MergeState): boolean {
+  return runs?.length === 0;
+}
+
+/** The runs in force as what may stand behind `run IN`. */
+function runsOf({ version, runs }: MergeState): { readonly text: string; readonly params: object } {
+  return runs === null
+    ? { text: runsInForce('{merge_version:UInt64}'), params: { merge_version: version } }
+    : { text: '{merge_runs:Array(String)}', params: { merge_runs: runs } };
 }
 
 function within(column: string, start: string, end: string): readonly string[] {

@@ -3,8 +3,8 @@ SELECT sum(attempts) AS requests, sum(tokens_in) AS sum_tokens_in, sum(tokens_ou
 FROM (
   SELECT hour AS at, team_id, key_id, user_id, provider, model, tokens_in, tokens_out, cost_usd, charge_usd, attempts, estimated_attempts
   FROM rollup_merged
-  WHERE org_id = {org_id:String} AND hour >= toDateTime({merged_start_s:UInt32}, 'UTC') AND hour < toDateTime({merged_end_s:UInt32}, 'UTC') AND run IN (SELECT run FROM rollup_run WHERE version <= {merge_version:UInt64} GROUP BY run HAVING countIf(kind = 'merged') > 0 AND countIf(kind = 'withdrawn') = 0)
+  WHERE org_id = {org_id:String} AND hour >= toDateTime({merged_start_s:UInt32}, 'UTC') AND hour < toDateTime({merged_end_s:UInt32}, 'UTC') AND run IN ({merge_runs:Array(String)})
 )
 HAVING requests > 0
 LIMIT {row_limit:UInt32}
--- {"org_id":"default","merge_version":7,"merged_start_s":3600,"merged_end_s":10800,"seal_start_s":3600,"seal_end_s":10800,"row_limit":10001}
+-- {"org_id":"default","merge_runs":["run-a","run-b"],"merged_start_s":3600,"merged_end_s":10800,"seal_start_s":3600,"seal_end_s":10800,"row_limit":10001}
