@@ -167,6 +167,8 @@ async function ask(
     database: 'tollgate',
     wait_end_of_query: '1',
     session_timezone: 'UTC',
+    // As the product asks: the state that it reads has text where a number may be large.
+    output_format_json_quote_64bit_integers: '1',
   });
   for (const [name, value] of Object.entries(params)) query.set(`param_${name}`, textOf(value));
   const response = await fetch(`${url}/?${query.toString()}`, { method: 'POST', body: sql });

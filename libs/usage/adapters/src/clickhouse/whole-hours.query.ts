@@ -85,7 +85,7 @@ export function toMergeState(record: MergeStateRecord): MergeState {
   return {
     version: Number(record.version),
     runs: Number(record.run_count) === record.runs.length ? record.runs : null,
-    waitingFromMs: record.waiting === '0' ? null : record.waiting_from_s * 1000,
+    waitingFromMs: Number(record.waiting) === 0 ? null : record.waiting_from_s * 1000,
   };
 }
 
