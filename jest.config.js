@@ -10,6 +10,7 @@ const engineTimeout = timeoutOf('engine');
 export default {
   maxWorkers: 2,
   workerIdleMemoryLimit: '512MB',
+  testSequencer: '<rootDir>/scripts/jest-longest-first.mjs',
   reporters: ['default', '<rootDir>/scripts/jest-summary.mjs'],
   projects: [
     {

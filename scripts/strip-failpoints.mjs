@@ -56,8 +56,9 @@ function inert(path, text) {
 /** Strips every module below a folder. @returns {{ removed: number, left: string[] }} */
 export function stripFolder(folder) {
   const total = { removed: 0, left: [] };
-  for (const name of readdirSync(folder, { recursive: true }).toSorted()) {
-    const path = String(name).replaceAll('\\', '/');
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  for (const name of names.toSorted()) {
+    const path = name.replaceAll('\\', '/');
     const file = join(folder, path);
     if (!path.endsWith('.js') || !statSync(file).isFile()) continue;
     const before = readFileSync(file, 'utf8');

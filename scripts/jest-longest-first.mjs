@@ -1,0 +1,36 @@
+import { statSync } from 'node:fs';
+
+import Sequencer from '@jest/test-sequencer';
+
+/** Suites of a minute and more, longest first: begun late, one of them would run on alone. */
+const LONGEST = [
+  'test/e2e/chaos-smoke.e2e',
+  'test/e2e/killed-at-random.e2e',
+  'budget-enforcer/test/restarts.int',
+  'event-log/adapters/test/kafka-outage.int',
+  'auth/test/lost-control.int',
+  'proxy/test/killed-anywhere.int',
+  'metering/test/metering.int',
+  'bench/pipeline/scaling.e2e',
+];
+/** The others by kind: those that start a cluster or engines take tens of seconds, the rest none. */
+const KINDS = ['e2e', 'int', 'deploy', 'tidy', 'unit'];
+
+/** Puts test files in the same order on every machine, so that two workers end at about the same time. */
+export default class LongestFirst extends Sequencer {
+  sort(tests) {
+    const ranked = tests.map((test) => ({
+      test,
+      rank: rankOf(test),
+      size: statSync(test.path).size,
+    }));
+    ranked.sort((one, other) => one.rank - other.rank || other.size - one.size);
+    return ranked.map(({ test }) => test);
+  }
+}
+
+function rankOf({ path, context }) {
+  const place = LONGEST.findIndex((name) => path.includes(name));
+  if (place >= 0) return place;
+  return LONGEST.length + KINDS.indexOf(context.config.displayName.name);
+}
