@@ -2,10 +2,13 @@
  * After a power cut everything starts at once, the engines last: the services wait for them by
  * themselves, and what cannot get better by waiting ends a service at once.
  */
+import { join } from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import OpenAI from 'openai';
 
-import { eventually, TestCluster, type ClusterModel, type ClusterProcess } from '#libs/testing';
+import { projectRoot } from '#libs/platform/config';
+import { ClusterProcess, eventually, TestCluster, type ClusterModel } from '#libs/testing';
 
 const MODEL: ClusterModel = {
   id: 'fake-in10-out20',
@@ -14,16 +17,34 @@ const MODEL: ClusterModel = {
   inputUsdPerMillion: '1',
   outputUsdPerMillion: '2',
 };
-/** What a service says when it starts without an engine that it cannot start without. */
-const WAITING = { auth: 'waits for PostgreSQL', metering: 'waits for ClickHouse' };
 const READY_MS = 120_000;
+const LOG_PARTITIONS = 4;
 
 let cluster: TestCluster;
+let migration: ClusterProcess;
 
 beforeAll(async () => {
-  cluster = await TestCluster.start({ models: [MODEL], isOwn: true });
+  cluster = await TestCluster.start({
+    models: [MODEL],
+    isOwn: true,
+    logPartitions: LOG_PARTITIONS,
+  });
+  migration = new ClusterProcess({
+    name: 'migrate-again',
+    entry: join(projectRoot(), 'dist/apps/standalone/src/migrate.main.js'),
+    directory: cluster.directory,
+    ready: /^the database is up to date$/m,
+    env: {
+      DATABASE_URL: cluster.engines.postgres.url,
+      KAFKA_BROKERS: cluster.engines.kafka.addresses.join(','),
+      LOG_PARTITIONS: String(LOG_PARTITIONS),
+    },
+  });
 });
-afterAll(() => cluster?.destroy());
+afterAll(async () => {
+  await migration?.end('SIGKILL');
+  await cluster?.destroy();
+});
 
 function engines() {
   const { kafka, redis, postgres, clickhouse } = cluster.engines;
@@ -37,10 +58,11 @@ async function endEverything(): Promise<void> {
   await Promise.all(killed);
 }
 
-function startEngines(): Promise<unknown> {
-  const { broker, redis, postgres, clickhouse } = engines();
-  const started = [broker.start(), redis.start(), postgres.restart(), clickhouse.process.start()];
-  return Promise.all(started);
+/** Waits until a process that starts says that it waits for an engine. */
+async function untilWaiting(process: ClusterProcess, engine: string): Promise<void> {
+  await eventually(() => process.lastErrors().includes(`waits for ${engine}`), {
+    deadlineMs: READY_MS,
+  });
 }
 
 /** Ends a service whose start is under way, with other settings than its own. */
@@ -64,13 +86,16 @@ describe('services that start while every engine is away', () => {
     await call(key);
     await endEverything();
     const services = [...cluster.services.values()];
-    for (const service of services) service.spawn();
-    for (const [name, words] of Object.entries(WAITING)) {
-      await eventually(() => cluster.service(name).lastErrors().includes(words), {
-        deadlineMs: READY_MS,
-      });
-    }
-    await Promise.all([startEngines(), ...services.map((service) => service.untilReady())]);
+    for (const process of [migration, ...services]) process.spawn();
+    const { broker, redis, postgres, clickhouse } = engines();
+    await untilWaiting(cluster.service('auth'), 'PostgreSQL');
+    await untilWaiting(cluster.service('metering'), 'ClickHouse');
+    await untilWaiting(migration, 'PostgreSQL');
+    await postgres.restart();
+    await untilWaiting(migration, 'Kafka');
+    await Promise.all([broker.start(), redis.start(), clickhouse.process.start()]);
+    await Promise.all(services.map((service) => service.untilReady()));
+    expect(await migration.untilEnd()).toEqual({ code: 0, signal: null });
     await eventually(() => call(key), { deadlineMs: READY_MS });
     await eventually(
       async () => {

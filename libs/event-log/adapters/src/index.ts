@@ -1,4 +1,5 @@
 export * from './kafka/kafka-event-log.js';
+export * from './kafka/needed-kafka.js';
 export * from './kafka/provision-kafka-topics.js';
 export * from './nest/event-log.server.js';
 export * from './open-event-log.js';
