@@ -6,6 +6,9 @@ import { EmbeddedPostgres } from '#libs/platform/postgres';
 
 import { TcpFaultProxy } from '../tcp-fault-proxy.js';
 
+/** The port of a dead server may become anybody's; on this one nobody listens. */
+const NOBODYS_PORT = 1;
+
 /**
  * The PostgreSQL of a cluster: durable at commit, behind a fault proxy whose address stays when the
  * server dies and comes back on another port.
@@ -53,6 +56,7 @@ export class ClusterPostgres {
   async kill(): Promise<void> {
     process.kill(this.server.pid, 'SIGKILL');
     await this.gone;
+    this.faults.leadTo(NOBODYS_PORT);
     this.faults.reset();
     await this.server.stop();
   }
