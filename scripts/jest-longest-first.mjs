@@ -2,14 +2,17 @@ import { statSync } from 'node:fs';
 
 import Sequencer from '@jest/test-sequencer';
 
-/** Suites of a minute and more, longest first: begun late, one of them would run on alone. */
+/**
+ * Suites of a minute and more, which begun late would run on alone. The longest is first, beside four
+ * that leave it more of the machine than the second longest does.
+ */
 const LONGEST = [
   'test/e2e/chaos-smoke.e2e',
-  'test/e2e/killed-at-random.e2e',
   'budget-enforcer/test/restarts.int',
   'event-log/adapters/test/kafka-outage.int',
   'auth/test/lost-control.int',
   'proxy/test/killed-anywhere.int',
+  'test/e2e/killed-at-random.e2e',
   'metering/test/metering.int',
   'bench/pipeline/scaling.e2e',
 ];
