@@ -169,7 +169,7 @@ test('together they answer a call and bill it', async () => {
       });
       return (await usage.text()).includes('"fake-in1000-out500"');
     },
-    { deadlineMs: 30_000 },
+    { deadlineMs: 120_000 },
   );
 });
 

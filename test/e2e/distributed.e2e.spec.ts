@@ -54,7 +54,10 @@ async function walk(client: OpenAI): Promise<'served' | 'refused'> {
     } catch (error) {
       if (!(error instanceof APIError)) throw error;
       if (error.status === 401) return 'refused';
-      expect(error).toMatchObject({ status: 429, code: 'budget_reserved' });
+      // An account that is busy for long, as on a slow disk, refuses too, and nothing is sent.
+      if (error.code !== 'budget_unavailable') {
+        expect(error).toMatchObject({ status: 429, code: 'budget_reserved' });
+      }
       await delay(100);
     }
   }

@@ -88,9 +88,11 @@ describe('services that start while every engine is away', () => {
     const services = [...cluster.services.values()];
     for (const process of [migration, ...services]) process.spawn();
     const { broker, redis, postgres, clickhouse } = engines();
-    await untilWaiting(cluster.service('auth'), 'PostgreSQL');
-    await untilWaiting(cluster.service('metering'), 'ClickHouse');
-    await untilWaiting(migration, 'PostgreSQL');
+    await Promise.all([
+      untilWaiting(cluster.service('auth'), 'PostgreSQL'),
+      untilWaiting(cluster.service('metering'), 'ClickHouse'),
+      untilWaiting(migration, 'PostgreSQL'),
+    ]);
     await postgres.restart();
     await untilWaiting(migration, 'Kafka');
     await Promise.all([broker.start(), redis.start(), clickhouse.process.start()]);

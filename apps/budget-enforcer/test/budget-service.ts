@@ -49,13 +49,13 @@ export async function startBudgetService(
   };
 }
 
-/** @throws Error when it ends or says nothing for a minute; it is killed then */
+/** @throws Error when it ends or says nothing for 150 s; it is killed then */
 async function addressOf(child: ChildProcess): Promise<string> {
   let output = '';
   child.stdout!.on('data', (text: Buffer) => (output += text.toString()));
   const isOver = (): boolean => child.exitCode !== null || child.signalCode !== null;
   try {
-    await eventually(() => output.includes('\n') || isOver(), { deadlineMs: 60_000 });
+    await eventually(() => output.includes('\n') || isOver(), { deadlineMs: 150_000 });
     const url = /listening on (\S+)/.exec(output)?.[1];
     if (url === undefined) throw new Error(`the service ended with ${child.exitCode}: ${output}`);
     return url;

@@ -32,7 +32,7 @@ beforeAll(async () => {
   const clock = new SystemClock();
   const random = new SystemRandom();
   eventLog = new PostgresEventLog({ database: postgres.database('budget'), clock, random });
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(closers.splice(0).map((close) => close()));
 });

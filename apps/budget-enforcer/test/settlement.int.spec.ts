@@ -191,7 +191,7 @@ describe('settling', () => {
       keys.map(() => parseUsd('0.2')),
     );
     expect(figures.every((each) => each.heldPicoUsd === 0n)).toBe(true);
-  }, 30_000);
+  });
 });
 
 describe('blocks', () => {

@@ -28,7 +28,7 @@ let url: string;
 
 beforeAll(async () => {
   keeper = await startMeteringPostgres();
-}, 60_000);
+});
 afterAll(() => keeper.stop());
 beforeEach(async () => {
   bench = await MeteringBench.open();
@@ -138,7 +138,7 @@ describe('parked records that were read again and lost with the end of the log',
     await minutesLater(10);
     await startMetering();
     expect(await settledSums(2)).toEqual(onceEach(2));
-  }, 180_000);
+  });
 
   test('are sent again when a later one shows that they are missing', async () => {
     await retriedAndLost([1, 2], 0);
@@ -148,7 +148,7 @@ describe('parked records that were read again and lost with the end of the log',
     await eventually(async () => (await openGaps()) === 1, { deadlineMs: 30_000 });
     await minutesLater(1);
     expect(await settledSums(3)).toEqual(onceEach(3));
-  }, 180_000);
+  });
 
   test('are told to be lost when the outbox has them no longer', async () => {
     await retriedAndLost([1, 2], 0);
@@ -163,7 +163,7 @@ describe('parked records that were read again and lost with the end of the log',
       'SELECT from_seq::integer AS a, to_seq::integer AS b FROM emitter_gap WHERE lost',
     );
     expect(rows).toEqual([{ a: 1, b: 2 }]);
-  }, 180_000);
+  });
 });
 
 test('a record of another emitter that went through the outbox leaves no gap there', async () => {
@@ -174,4 +174,4 @@ test('a record of another emitter that went through the outbox leaves no gap the
   await retry(901);
   expect(await settledSums(2)).toEqual(onceEach(2));
   expect((await recordsOf(at.eventLog, TOPICS.requestCompleted, 0)).length).toBe(2);
-}, 120_000);
+});

@@ -142,8 +142,8 @@ test('Kafka away: appends go on, the spool grows as computed, and drains at twic
       `outage ${Math.round(upAtMs - downAtMs)} ms, ${waiting} events waited; drain began after ` +
         `${Math.round(drainAtMs - upAtMs)} ms, ${Math.round(drainRate)} events/s while ${RATE}/s arrived\n`,
     );
-    // A pause of at most 10 s, and what a busy machine adds to the broker's first answers.
-    expect(drainAtMs - upAtMs).toBeLessThan(30_000);
+    // A pause of at most 10 s, and what a busy machine adds until the broker leads its partitions.
+    expect(drainAtMs - upAtMs).toBeLessThan(60_000);
     expect(drainRate).toBeGreaterThanOrEqual(2 * RATE);
 
     await load.stop();

@@ -74,8 +74,8 @@ test('when the writer dies, clients in flight get an error end, nothing is admit
   next.kill();
 });
 
-test('a commit of 5 s costs time and readiness, but no request', async () => {
-  const variables = { FAILPOINTS: 'spool.commit=delay:5000' };
+test('a commit of 20 s costs time and readiness, but no request', async () => {
+  const variables = { FAILPOINTS: 'spool.commit=delay:20000' };
   const proxy = await world.startProxy({ spool: 'slow', variables });
   const first = proxy.chat('sk-plain-key');
   const unready = await eventually(async () => {

@@ -25,7 +25,8 @@ export const CONTROL_FAULTS: readonly FaultCase[] = [
     guarantee: 'admissions fail closed, nothing is done by half',
     allows5xx: ['budget_unavailable', 'service_unavailable'],
     work: async ({ installation, struck }) => {
-      const all = 'SELECT 1 FROM budget.budget_account FOR UPDATE';
+      // In the order in which the product locks them.
+      const all = 'SELECT 1 FROM budget.budget_account ORDER BY budget_id, epoch FOR UPDATE';
       await whileLocked(installation, all, () => delay(1_500));
       struck();
     },

@@ -21,12 +21,15 @@ import { placeHoldsIn, validateHolds } from './place-holds.js';
 import { releaseHoldsIn } from './release-holds.js';
 import { readSpend, type SubjectSpend } from './subject-spend.query.js';
 
-/** Longest wait for an account; a caller that gets no answer by then asks again or is refused. */
+/** Longest wait for an account in one try. */
 const LOCK_TIMEOUT = `SET LOCAL lock_timeout = '500ms'`;
-/** Transactions tried when another one with the same ids won; each try sees what it left. */
+/** Transactions tried when another one was first; each try sees what it left. */
 const MAX_TRIES = 3;
-/** Deadlock, serialization failure, and an id that another transaction has just stored. */
-const WORTH_ANOTHER_TRY: ReadonlySet<string> = new Set(['40P01', '40001', '23505']);
+/**
+ * Deadlock, serialization failure, an id that another transaction has just stored, and an account that
+ * another transaction keeps, as one does while the disk is slow.
+ */
+const WORTH_ANOTHER_TRY: ReadonlySet<string> = new Set(['40P01', '40001', '23505', '55P03']);
 /** Ids per statement of a release or a read. */
 const MAX_IDS_PER_STATEMENT = 1_000;
 const OPEN_HOLDS_PAGE = 10_000;

@@ -51,7 +51,7 @@ export async function provisionKafkaTopics(
     const known = new Set(await admin.listTopics());
     const missing = Object.keys(topics).filter((topic) => !known.has(topic));
     await create(admin, missing, topics, Math.min(REPLICAS, nodes.length));
-    await check(admin, topics);
+    await checkOnceKnown(admin, topics);
     await untilServed(admin, missing);
   } catch (error) {
     throw fromKafkaError(error);
@@ -93,6 +93,19 @@ async function create(
   } catch (error) {
     // Another process was faster; what it made is checked like everything else.
     if (!isKafkaError(error, 'TOPIC_ALREADY_EXISTS', 'KafkaJSAggregateError')) throw error;
+  }
+}
+
+/** Checks topics of which some may be so new, made by another process, that this broker has not met them. */
+async function checkOnceKnown(admin: Admin, topics: TopicPartitions): Promise<void> {
+  for (let looks = 1; ; looks += 1) {
+    try {
+      return await check(admin, topics);
+    } catch (error) {
+      const isNew = isKafkaError(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE');
+      if (!isNew || looks >= LOOK.most) throw error;
+    }
+    await delay(LOOK.pauseMs);
   }
 }
 
