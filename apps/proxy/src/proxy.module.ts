@@ -131,7 +131,11 @@ function handlersOf(options: ProxyOptions, serving: Serving): DataPlaneHandlers 
     ...common,
     spool,
     sender,
-    rejections: new RejectionJournal(spool, warn('a refusal could not be written down')),
+    rejections: new RejectionJournal({
+      spool,
+      metrics,
+      onDropped: warn('a refusal could not be written down'),
+    }),
     metrics,
     isOpen: () => lifecycle.isOpen(),
   });

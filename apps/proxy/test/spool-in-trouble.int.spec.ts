@@ -1,4 +1,4 @@
-/* Proxy processes whose disk is full or slow, whose spool is taken, or whose writer dies. */
+/* Proxy processes whose disk is full or slow, whose spool is full or taken, or whose writer dies. */
 import { existsSync, rmSync, writeSync, openSync, closeSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -6,16 +6,21 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 
 import { TOPICS, type RequestCompletedV1 } from '#libs/events';
-import { eventually } from '#libs/testing';
+import { eventually, TcpFaultProxy } from '#libs/testing';
 
 import { ProxyWorld, sendUsage, type ProxyProcess } from './proxy-process.js';
 
 let world: ProxyWorld;
+/** In front of the event log, where a test needs it. */
+let log: TcpFaultProxy | null = null;
 
 beforeAll(async () => {
   world = await ProxyWorld.start();
 });
-afterAll(() => world.stop());
+afterAll(async () => {
+  await world.stop();
+  await log?.close();
+});
 beforeEach(() => {
   world.upstream.seen.length = 0;
   world.upstream.answer = (res) => sendUsage(res, 10, 5);
@@ -88,6 +93,49 @@ test('a commit of 20 s costs time and readiness, but no request', async () => {
     expect(response.status).toBe(200);
     expect(await rowOf(response)).toMatchObject({ provenance: 'measured' });
   }
+  proxy.kill();
+});
+
+async function metric(proxy: ProxyProcess, name: string): Promise<number> {
+  const text = await (await fetch(`${proxy.url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+test('a spool at its cap grows no further, however many calls are refused, and goes on by itself', async () => {
+  const url = new URL(world.databaseUrl);
+  log = await TcpFaultProxy.open({ targetPort: Number(url.port) });
+  url.hostname = '127.0.0.1';
+  url.port = String(log.port);
+  const variables = { DATABASE_URL: url.href, SPOOL_CAP_BYTES: String(2 ** 20) };
+  const proxy = await world.startProxy({ spool: 'capped', variables });
+  const flying = await inFlight(() => proxy.chat('sk-plain-key'));
+  log.set({ kind: 'refuse' });
+  log.reset();
+  await eventually(async () => {
+    const calls = Array.from({ length: 20 }, () => proxy.chat('sk-plain-key'));
+    return (await Promise.all(calls)).every(({ status }) => status === 503);
+  });
+  expect((await proxy.ready()).body).toContain('backlog_full');
+
+  const rows = await metric(proxy, 'spool_rows');
+  const unrecorded = await metric(proxy, 'request_rejected_unrecorded_total');
+  for (let sent = 0; sent < 100; sent += 1) {
+    expect((await proxy.chat('sk-plain-key')).status).toBe(503);
+  }
+  expect((await proxy.chat('sk-narrow-key')).status).toBe(403);
+  expect(await metric(proxy, 'spool_rows')).toBe(rows);
+  expect(await metric(proxy, 'request_rejected_unrecorded_total')).toBe(unrecorded + 101);
+  expect(proxy.log.split('a refusal could not be written down')).toHaveLength(2);
+
+  sendUsage(flying.upstream, 10, 5);
+  const answered = await flying.response;
+  expect(answered.status).toBe(200);
+  log.set({ kind: 'none' });
+  expect(await rowOf(answered)).toMatchObject({ provenance: 'measured' });
+  await eventually(async () => (await proxy.chat('sk-plain-key')).status === 200);
+  const rejected = await metric(proxy, 'request_rejected_unrecorded_total');
+  expect((await proxy.chat('sk-narrow-key')).status).toBe(403);
+  expect(await metric(proxy, 'request_rejected_unrecorded_total')).toBe(rejected);
   proxy.kill();
 });
 

@@ -6,9 +6,10 @@ import {
   type RequestRejectedV1,
 } from '#libs/events';
 import { toRfc3339, type RequestId } from '#libs/kernel';
-import type { Spool, SpoolEvent } from '#libs/spool/core';
+import { admitsAttempts, type Spool, type SpoolEvent } from '#libs/spool/core';
 
 import type { Principal } from '../admission/principal.js';
+import type { ProxyMetrics } from '../metrics/proxy-metrics.js';
 
 /** A refusal of a known key. */
 export interface Rejection {
@@ -48,17 +49,40 @@ export function rejectionEvent(rejection: Rejection): SpoolEvent {
   };
 }
 
+/** What a journal of refusals is made of. */
+export interface RejectionJournalParts {
+  readonly spool: Pick<Spool, 'append' | 'health'>;
+  /** Counts a refusal that is not written down. */
+  readonly metrics: Pick<ProxyMetrics, 'rejectionUnrecorded'>;
+  /** Told of the first of those in a row. */
+  readonly onDropped: (error: unknown) => void;
+}
+
 /**
  * Writes refusals into the spool without making the caller wait. A refusal costs nothing, so one that
- * the spool could not take (queue full, writer gone) is counted, not retried.
+ * the spool could not take (queue full, writer gone) is counted, not retried. While the spool admits no
+ * attempts none is written: what room is left belongs to the records of answers in flight.
  */
 export class RejectionJournal {
-  constructor(
-    private readonly spool: Pick<Spool, 'append'>,
-    private readonly onDropped: (error: unknown) => void,
-  ) {}
+  private isDropping = false;
+
+  constructor(private readonly parts: RejectionJournalParts) {}
 
   write(rejection: Rejection): void {
-    this.spool.append(rejectionEvent(rejection)).catch(this.onDropped);
+    const { spool } = this.parts;
+    const health = spool.health();
+    if (!admitsAttempts(health)) return this.drop(new Error(`the spool is ${health}`));
+    spool.append(rejectionEvent(rejection)).then(
+      () => {
+        this.isDropping = false;
+      },
+      (error: unknown) => this.drop(error),
+    );
+  }
+
+  private drop(error: unknown): void {
+    this.parts.metrics.rejectionUnrecorded();
+    if (!this.isDropping) this.parts.onDropped(error);
+    this.isDropping = true;
   }
 }

@@ -34,6 +34,7 @@ const OVERHEAD_BUCKETS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 export class ProxyMetrics {
   private readonly requests = new Map<ModelRoute, Float64Array>();
   private readonly rejected = new Map<string, number>();
+  private unrecordedRejections = 0;
   private readonly estimated = new Map<string, number>();
   private readonly quarantined = new Map<string, number>();
   private readonly overhead = new LabelledHistogram({
@@ -68,6 +69,7 @@ export class ProxyMetrics {
       });
     this.countRequests(registry);
     count('request_rejected_total', 'Requests refused before dispatch', ['reason'], this.rejected);
+    this.countUnrecorded(registry);
     const by = ['provider', 'reason'];
     count('usage_estimated_total', 'Attempts charged by estimate', by, this.estimated);
     count(
@@ -128,9 +130,27 @@ export class ProxyMetrics {
     add(this.rejected, reason);
   }
 
+  /** A refusal leaves no event, because the spool does not take it. */
+  rejectionUnrecorded(): void {
+    this.unrecordedRejections += 1;
+  }
+
   /** Time a request spent in one of our phases, milliseconds. */
   phase(phase: OverheadPhase, timeMs: number): void {
     this.overhead.observe(phase, timeMs / 1_000);
+  }
+
+  private countUnrecorded(registry: Registry): void {
+    const value = (): number => this.unrecordedRejections;
+    new Counter({
+      name: 'request_rejected_unrecorded_total',
+      help: 'Refusals without an event, because the spool did not take it',
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(value());
+      },
+    });
   }
 
   private countRequests(registry: Registry): void {
