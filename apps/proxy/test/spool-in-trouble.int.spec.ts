@@ -79,6 +79,33 @@ test('when the writer dies, clients in flight get an error end, nothing is admit
   next.kill();
 });
 
+test('when the writer dies without a word on an intent, its hold stays until the next start, which charges it', async () => {
+  const { budget } = world.services;
+  const preload = new URL('./mortal-writer.js', import.meta.url).href;
+  const proxy = await world.startProxy({ spool: 'wordless', preload });
+  const plain = await inFlight(() => proxy.chat('sk-plain-key'));
+  const known = new Set(budget.held.keys());
+  proxy.kill('SIGWINCH');
+  const refused = await proxy.chat('sk-budgeted-key');
+  expect(refused.status).toBe(503);
+  expect(await refused.json()).toMatchObject({ error: { code: 'metering_unavailable' } });
+  expect((await proxy.ready()).body).toContain('failed');
+  sendUsage(plain.upstream, 10, 5);
+  expect((await plain.response).status).toBe(503);
+  expect(await proxy.ended).toEqual({ code: 1, signal: null });
+  expect(world.upstream.seen).toHaveLength(1);
+
+  const held = [...budget.held].filter(([holdId]) => !known.has(holdId));
+  expect(held).toHaveLength(1);
+  const next = await world.startProxy({ spool: 'wordless' });
+  const row = await rowOf(refused);
+  expect(row).toMatchObject({ provenance: 'estimated_hold', source: 'recovery' });
+  expect(held).toEqual([[`${row.request_id}.1`, BigInt(row.charge_pusd)]]);
+  await eventually(async () => (await next.ready()).status === 200);
+  expect(budget.held.has(held[0]![0])).toBe(true);
+  next.kill();
+});
+
 test('a commit of 20 s costs time and readiness, but no request', async () => {
   const variables = { FAILPOINTS: 'spool.commit=delay:20000' };
   const proxy = await world.startProxy({ spool: 'slow', variables });

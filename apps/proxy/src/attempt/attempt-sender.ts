@@ -43,7 +43,7 @@ interface Held {
 /** What the sender is made of. */
 export interface AttemptSenderParts {
   readonly holds: HoldSource;
-  readonly spool: Pick<Spool, 'open' | 'append'>;
+  readonly spool: Pick<Spool, 'open' | 'append' | 'health'>;
   readonly transport: UpstreamTransport;
   readonly exchange: ExchangeParts;
   readonly clock: Clock;
@@ -67,7 +67,9 @@ export class AttemptSender {
     try {
       await this.parts.spool.open(record.intent());
     } catch {
-      this.abandon(held);
+      // Of a dead writer nobody knows what it stored: the next start charges the intent it finds, and
+      // gives back the hold of one it does not.
+      if (this.parts.spool.health() !== 'failed') this.abandon(held);
       return REFUSALS.meteringUnavailable;
     }
     if (call.res.destroyed) {
@@ -163,7 +165,7 @@ export class AttemptSender {
     exchange.begin(transport.dispatch(request, exchange));
   }
 
-  /** The client left before anything was sent or written down. */
+  /** Nothing was sent or written down. */
   private abandon(held: Held): null {
     if (held.hold !== null) this.parts.holds.giveBack(held.hold.holdId);
     return null;

@@ -115,7 +115,8 @@ export abstract class Spool {
   abstract readonly lostRanges: readonly LostRange[];
   /**
    * Resolves when the intent is durable; the attempt is then open until `append` closes it.
-   * @throws AppError `spool.unavailable` when it could not be stored (nothing may be sent),
+   * @throws AppError `spool.unavailable` when it could not be stored (nothing may be sent); with `health()`
+   *   `failed` it may be stored all the same, and the next start then lists it as open,
    *   `spool.already_open` for an attempt that is open, `spool.record_too_large` above 64 KiB
    */
   abstract open(intent: AttemptIntent): Promise<void>;
