@@ -17,7 +17,7 @@ import type { RecoverSpool } from './recovery/recover-spool.use-case.js';
 
 /** Pauses between attempts to recover while another service cannot be reached. */
 const BACKOFF = { firstMs: 50, mostMs: 2_000 } as const;
-/** Longest wait for the records of answers that were broken off at the end, milliseconds. */
+/** Longest wait at the end for the records of answers that were broken off, or of recovery, milliseconds. */
 const RECORDS_MS = 10_000;
 /** Least time to publish what is spooled, however long the answers took, milliseconds. */
 const PUBLISH_MS = 5_000;
@@ -76,7 +76,8 @@ export class ProxyLifecycle
   async beforeApplicationShutdown(): Promise<void> {
     const { transport, clock, drainMs } = this.parts;
     this.stopped.abort();
-    await this.running;
+    // Its records stay pending while the volume is full; the next start does it over.
+    if (this.running !== null) await withinMs(RECORDS_MS, this.running);
     this.drainedAtMs = clock.monotonicMs() + drainMs;
     // It may run longer than this method: a request may be on its way to its upstream still.
     this.drainTimer = setTimeout(() => void transport.close(), drainMs);
@@ -94,9 +95,7 @@ export class ProxyLifecycle
 
   /** Waits for the answers in flight to end, for so many milliseconds at most. */
   async endInFlight(mostMs: number): Promise<void> {
-    const ended = new AbortController();
-    await Promise.race([this.parts.inFlight.idle(), delay(mostMs, ended.signal)]);
-    ended.abort();
+    await withinMs(mostMs, this.parts.inFlight.idle());
   }
 
   private async recover(): Promise<void> {
@@ -117,4 +116,11 @@ export class ProxyLifecycle
       await delay(backoffMs(failures, BACKOFF, random.bytes(1)[0]! / 256), signal);
     }
   }
+}
+
+/** Waits for something to end, for so many milliseconds at most. */
+async function withinMs(mostMs: number, ended: Promise<void>): Promise<void> {
+  const waited = new AbortController();
+  await Promise.race([ended, delay(mostMs, waited.signal)]);
+  waited.abort();
 }
