@@ -72,6 +72,7 @@ async function work(): Promise<void> {
   if (settings.clickhouse.kind === 'embedded') await store.migrate();
   const sink = openSink({
     clock: runtime.clock,
+    random: runtime.random,
     logger: runtime.logger,
     metrics: runtime.metrics,
     logPartitions: settings.partitions,

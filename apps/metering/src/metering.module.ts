@@ -93,9 +93,10 @@ function gapsOf(
 /** The objects of the service, wired by hand: none of them knows the framework. */
 function providersOf(options: MeteringOptions): Provider[] {
   const { runtime, database, eventLog, usageStore } = options;
-  const { clock, logger, partitions: logPartitions } = runtime;
+  const { clock, random, logger, partitions: logPartitions } = runtime;
   const { sink, owner, health, metrics, outbox, handle, lingerMs } = openSink({
     clock,
+    random,
     logger,
     metrics: runtime.metrics,
     logPartitions,
@@ -110,7 +111,7 @@ function providersOf(options: MeteringOptions): Provider[] {
     service: 'metering',
     writer: outbox,
     append: (records) => eventLog.append(records),
-    random: runtime.random,
+    random,
     logger,
   });
   const gaps = gapsOf(options, sink, outbox, metrics);

@@ -199,6 +199,9 @@ export class FaultyStore extends UsageStore {
   insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
     return this.inner.insertCells(key, month, cells);
   }
+  overwriteCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
+    return this.inner.overwriteCells(key, month, cells);
+  }
   insertSeals(seals: readonly BatchSeal[], sealedAtMs: number): Promise<void> {
     return this.inner.insertSeals(seals, sealedAtMs);
   }

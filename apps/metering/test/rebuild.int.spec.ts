@@ -209,6 +209,32 @@ test('a ledger row that is gone is found, and put back with its rollup when aske
   expect(again).toMatchObject({ state: 'done', differing: 0, total, done: total, compared: 7 });
 });
 
+test('rows put back count again after sums without them were written, also by a process that starts anew', async () => {
+  for (const round of [1, 2]) {
+    const at = await member();
+    // A partition is verified before it takes a record: from then on only rebuilds put rows back.
+    for (let partition = 0; partition < PARTITIONS; partition += 1) {
+      const changes = { key_id: keyInPartition(partition) };
+      await at.eventLog.append([
+        emitter.completed(sample(round * PARTITIONS + partition, changes)),
+      ]);
+    }
+    const count = round * PARTITIONS;
+    await eventually(async () => (await figures())?.requests === count);
+    await session.run({ name: 'test.damage', sql: 'DELETE FROM raw_usage_v1 WHERE 1' });
+    expect((await rebuild(at, { kind: 'rollups' })).repaired).toBeGreaterThan(0);
+    expect(await figures()).toBeUndefined();
+    expect(await rebuild(at, { kind: 'ledger', apply: true })).toMatchObject({ repaired: count });
+    expect(await ledgerSums(chdb.engine)).toMatchObject({ rows: count, events: count });
+    expect(await figures()).toMatchObject({
+      requests: count,
+      chargePicoUsd: BigInt(count) * CHARGE,
+    });
+    expect(await rebuild(at, { kind: 'rollups' })).toMatchObject({ state: 'done', differing: 0 });
+    await at.stop();
+  }
+});
+
 test('a batch that other rating rules made counts as whole while its rows are there, and is named when not', async () => {
   const at = await member();
   await given(at, 1);

@@ -1,6 +1,6 @@
 import type { EventLog } from '#libs/event-log/core';
 import { partitionCount, TOPICS } from '#libs/events';
-import { AppError, toRfc3339, type Clock } from '#libs/kernel';
+import { AppError, toRfc3339, type Clock, type Random } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import { isSameDigest, type BatchDigest, type UsageStore } from '#libs/usage/core';
 
@@ -28,6 +28,7 @@ export interface LedgerRebuildParts {
   readonly sink: BatchSink;
   readonly metrics: MeteringMetrics;
   readonly clock: Clock;
+  readonly random: Random;
   /** `LOG_PARTITIONS`. */
   readonly logPartitions: number;
 }
@@ -55,7 +56,7 @@ export class LedgerRebuild extends RebuildWay {
 
   constructor(private readonly parts: LedgerRebuildParts) {
     super();
-    this.rollup = new RollupWriter(parts.usageStore);
+    this.rollup = new RollupWriter(parts.usageStore, parts.random);
     this.repair = new InsertRepair({
       usageStore: parts.usageStore,
       metrics: parts.metrics,
@@ -126,7 +127,7 @@ export class LedgerRebuild extends RebuildWay {
     if (isApplied) {
       const owned: OwnedPartition = { topic: range.topic, partition: range.partition, epoch: 0n };
       await this.repair.run(owned, formed, stored.token, 'us');
-      await this.rollup.write(owned, formed, true);
+      await this.rollup.write(formed, true);
     }
     return {
       subject: batchId,

@@ -27,7 +27,7 @@ export function openRebuilds(
   const { runtime, database, eventLog, usageStore } = options;
   const { clock, random, logger, partitions: logPartitions } = runtime;
   const store = new RebuildStore(database, random);
-  const parts = { database, eventLog, usageStore, sink, metrics, clock, logPartitions };
+  const parts = { database, eventLog, usageStore, sink, metrics, clock, random, logPartitions };
   const ways = {
     rollups: new RollupRebuild(upkeep, clock, random),
     ledger: new LedgerRebuild(parts),

@@ -1,27 +1,27 @@
+import { uuidHex, uuidV4, type Random } from '#libs/kernel';
 import { cellsOf, type UsageStore } from '#libs/usage/core';
 
 import type { PlannedBatch } from '../domain/plan-batch.js';
-import type { OwnedPartition } from '../sink/owned-partition.js';
 
 /** Writes the rollup of batches whose rows are in the ledger. */
 export class RollupWriter {
-  private repeats = 0;
-
-  constructor(private readonly usageStore: UsageStore) {}
+  constructor(
+    private readonly usageStore: UsageStore,
+    private readonly random: Random,
+  ) {}
 
   /**
    * Writes the cells of a batch of attempts; a batch of refusals has none.
-   * @param isRepeat whether they may have been written before. Then the token is a new one: the former
-   *   may be known to the store without its cells. Cells that are there replace themselves.
+   * @param isRepeat whether they may have been written before, by whatever process. Then the token is
+   *   one that nobody has used: a former one may be known to the store without its cells.
    */
-  async write(owned: OwnedPartition, plan: PlannedBatch, isRepeat: boolean): Promise<void> {
+  async write(plan: PlannedBatch, isRepeat: boolean): Promise<void> {
     if (plan.table !== 'usage' || plan.usageRows.length === 0) return;
-    let token = `${plan.batchId}:roll`;
-    if (isRepeat) {
-      this.repeats += 1;
-      token += `:${owned.epoch}.${this.repeats}`;
-    }
-    const key = { batchId: plan.batchId, token };
-    await this.usageStore.insertCells(key, plan.month, cellsOf(plan.usageRows));
+    const { batchId, month } = plan;
+    const cells = cellsOf(plan.usageRows);
+    const token = `${batchId}:roll`;
+    if (!isRepeat) return this.usageStore.insertCells({ batchId, token }, month, cells);
+    const unused = `${token}:${uuidHex(uuidV4(this.random))}`;
+    return this.usageStore.overwriteCells({ batchId, token: unused }, month, cells);
   }
 }

@@ -1,6 +1,6 @@
 import { TOPICS } from '#libs/events';
 import type { EventLog, LogRecord } from '#libs/event-log/core';
-import { assert, failpoint, messageOf, type Clock } from '#libs/kernel';
+import { assert, failpoint, messageOf, type Clock, type Random } from '#libs/kernel';
 import type { Database, OutboxWriter, Transaction } from '#libs/platform/postgres';
 import { keepDeadLetters, PartitionPositions } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
@@ -36,6 +36,7 @@ export interface BatchSinkParts {
   readonly prices: PriceCopies;
   readonly outbox: OutboxWriter;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   readonly metrics: MeteringMetrics;
   /** `LOG_PARTITIONS`. */
@@ -71,7 +72,7 @@ export class BatchSink {
   private readonly rangeStarts = new Map<string, { readonly at: bigint; readonly first: bigint }>();
 
   constructor(private readonly parts: BatchSinkParts) {
-    this.rollup = new RollupWriter(parts.usageStore);
+    this.rollup = new RollupWriter(parts.usageStore, parts.random);
     this.report = new BatchReport(parts.metrics, parts.logger);
     this.search = new RowFaultSearch(parts.clock);
     this.repair = new InsertRepair({
@@ -166,7 +167,7 @@ export class BatchSink {
         begun = { token: plan.batchId, begunBy: 'us' };
         continue;
       }
-      await this.rollup.write(owned, plan, begun !== null);
+      await this.rollup.write(plan, begun !== null);
       await this.commit(owned, plan);
       return plan.range.last + 1n;
     }

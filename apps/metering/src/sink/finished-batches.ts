@@ -64,7 +64,7 @@ export class FinishedBatches {
           'the ledger lost rows of a finished batch; they are inserted again',
         );
         await repair.run(owned, plan, stored.token, 'us');
-        await rollup.write(owned, plan, true);
+        await rollup.write(plan, true);
       }
     }
   }

@@ -1,5 +1,5 @@
 import type { EventLog, LogBatch } from '#libs/event-log/core';
-import type { Clock } from '#libs/kernel';
+import type { Clock, Random } from '#libs/kernel';
 import { OutboxWriter, type Database } from '#libs/platform/postgres';
 import type { Logger, Runtime } from '#libs/platform/telemetry';
 import type { UsageStore } from '#libs/usage/core';
@@ -15,6 +15,7 @@ import { PriceCopies, type PriceSource } from './price-copies.js';
 /** What the sink is opened on; all of it outlives the sink. */
 export interface SinkParts {
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   /** Where its counters are registered. */
   readonly metrics: Runtime['metrics'];
@@ -53,7 +54,7 @@ export interface UsageSink {
  * waits inside it.
  */
 export function openSink(parts: SinkParts): UsageSink {
-  const { clock, logger, logPartitions, database, eventLog, usageStore } = parts;
+  const { clock, random, logger, logPartitions, database, eventLog, usageStore } = parts;
   const metrics = new MeteringMetrics(parts.metrics);
   const health = new PartitionHealth(metrics, clock);
   const outbox = new OutboxWriter();
@@ -65,6 +66,7 @@ export function openSink(parts: SinkParts): UsageSink {
     prices,
     outbox,
     clock,
+    random,
     logger,
     metrics,
     logPartitions,

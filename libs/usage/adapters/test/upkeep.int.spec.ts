@@ -14,8 +14,14 @@ import {
   ClickHouseUsageReader,
   ClickHouseUsageStore,
 } from '#libs/usage/adapters';
-import { SAMPLE_TIME_MS, sampleFilter, sampleUsageRow, storeBatch } from '#libs/usage/samples';
-import { HOUR_MS, type UsageRow } from '#libs/usage/core';
+import {
+  SAMPLE_MONTH,
+  SAMPLE_TIME_MS,
+  sampleFilter,
+  sampleUsageRow,
+  storeBatch,
+} from '#libs/usage/samples';
+import { cellsOf, HOUR_MS, type UsageRow } from '#libs/usage/core';
 
 let chdb: ChdbDatabase;
 let store: ClickHouseUsageStore;
@@ -102,6 +108,44 @@ test('cells that are wrong, missing or stand for no row are found and put right,
   await session.run({ name: 'test.merge', sql: 'OPTIMIZE TABLE rollup_hour FINAL' });
   expect(await charge()).toBe(right);
   expect(batchId).toHaveLength(64);
+});
+
+test('cells come back with their rows after any number of repairs that removed them', async () => {
+  const batchId = await storeBatch(store, rows);
+  const right = await charge();
+  for (const round of [1, 2]) {
+    await session.run({
+      name: 'test.damage',
+      sql: 'ALTER TABLE rollup_hour UPDATE charge_usd = charge_usd + 1 WHERE 1',
+    });
+    await upkeep.rebuildRollup(range, true, `mended_${round}`);
+    await session.run({ name: 'test.lose', sql: 'DELETE FROM raw_usage_v1 WHERE 1' });
+    await upkeep.rebuildRollup(range, true, `removed_${round}`);
+    expect(await charge()).toBe(0n);
+    await store.insertUsage({ batchId, token: `${batchId}:r${round}` }, rows);
+    await upkeep.rebuildRollup(range, true, `returned_${round}`);
+    expect(await charge()).toBe(right);
+  }
+});
+
+test('cells written over stand above whatever a repair left, and are right for the next one', async () => {
+  const batchId = await storeBatch(store, rows);
+  const right = await charge();
+  for (const round of [1, 2]) {
+    // One cell keeps fewer attempts, the others none.
+    const sql = "DELETE FROM raw_usage_v1 WHERE model = 'o3' OR team_id = 'red'";
+    await session.run({ name: 'test.lose', sql });
+    await upkeep.rebuildRollup(range, true, `lowered_${round}`);
+    expect(await charge()).not.toBe(right);
+    const lost = rows.filter((row) => row.model === 'o3' || row.teamId === 'red');
+    await store.insertUsage({ batchId, token: `${batchId}:r${round}` }, lost);
+    for (const repeat of [1, 2]) {
+      const key = { batchId, token: `${batchId}:roll:${round}.${repeat}` };
+      await store.overwriteCells(key, SAMPLE_MONTH, cellsOf(rows));
+      expect(await charge()).toBe(right);
+    }
+    expect((await upkeep.rebuildRollup(range, true, `same_${round}`)).differences).toEqual([]);
+  }
 });
 
 test('a rollup that was emptied comes back whole, and no table is left beside it', async () => {

@@ -72,7 +72,9 @@ test('every column of the ledger is written by name, none by a default', async (
   const written = {
     raw_usage_v1: Object.keys(fromUsageRow('b', sampleUsageRow())),
     raw_rejection_v1: Object.keys(fromRejectionRow('b', sampleRejectionRow())),
-    rollup_hour: Object.keys(fromRollupCell('b', SAMPLE_MONTH, cellsOf([sampleUsageRow()])[0]!)),
+    rollup_hour: Object.keys(
+      fromRollupCell('b', SAMPLE_MONTH, cellsOf([sampleUsageRow()])[0]!, 0n),
+    ),
     batch_seal: Object.keys(fromBatchSeal(sampleSeal('b', [sampleUsageRow()]), SAMPLE_TIME_MS)),
   };
   for (const [table, columns] of Object.entries(written)) {

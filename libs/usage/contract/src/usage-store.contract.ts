@@ -288,6 +288,10 @@ export function usageStoreContract(name: string, open: () => Promise<UsageHarnes
         const again = { ...key, token: `${key.batchId}:${token}` };
         await store.insertCells(again, SAMPLE_MONTH, cellsOf(rows));
       }
+      for (const token of ['roll:3', 'roll:4']) {
+        const again = { ...key, token: `${key.batchId}:${token}` };
+        await store.overwriteCells(again, SAMPLE_MONTH, cellsOf(rows));
+      }
       await seal(key, rows);
       await seal(key, rows);
       const question = { ...keyFilter(rows), bucket: 'hour', groupBy: [], maxRows: 9 } as const;

@@ -94,13 +94,17 @@ export class ClickHouseUsageStore extends UsageStore {
     });
   }
 
-  async insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
-    await this.session.insert({
-      name: 'usage.insert_cells',
-      table: 'rollup_hour',
-      token: key.token,
-      rows: cells.map((cell) => fromRollupCell(key.batchId, month, cell)),
-    });
+  insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
+    return this.insertRevision(key, month, cells, 0n);
+  }
+
+  /** Between the question and the insert another may write the revision: the later of two counts. */
+  async overwriteCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
+    if (cells.length === 0) return;
+    const hours = cells.map(({ hourMs }) => hourMs / 1000).toSorted((a, b) => a - b);
+    const params = { batchId: key.batchId, first_s: hours[0], last_s: hours.at(-1) };
+    const found = await this.session.rows<{ next: string }>(NEXT_REVISION, params);
+    await this.insertRevision(key, month, cells, BigInt(found[0]?.next ?? 0));
   }
 
   /** The token holds the time: a seal must not be swallowed because it was written, and lost, before. */
@@ -206,7 +210,30 @@ export class ClickHouseUsageStore extends UsageStore {
     await this.session.close();
     await this.pings.close();
   }
+
+  private insertRevision(
+    key: BatchKey,
+    month: number,
+    cells: readonly RollupCell[],
+    revision: bigint,
+  ): Promise<void> {
+    return this.session.insert({
+      name: 'usage.insert_cells',
+      table: 'rollup_hour',
+      token: key.token,
+      rows: cells.map((cell) => fromRollupCell(key.batchId, month, cell, revision)),
+    });
+  }
 }
+
+/** Without FINAL, which would leave out cells marked deleted. */
+const NEXT_REVISION: ClickHouseOperation = {
+  name: 'usage.next_revision',
+  sql:
+    'SELECT if(count() = 0, 0, max(revision) + 1) AS next FROM rollup_hour ' +
+    "WHERE hour >= toDateTime({first_s:UInt32}, 'UTC') " +
+    "AND hour <= toDateTime({last_s:UInt32}, 'UTC') AND batch_id = {batchId:String}",
+};
 
 /** Rows of one batch; the month lets the engine skip every other partition. */
 const BATCH_ROWS =

@@ -64,12 +64,17 @@ export function computeCellsSql(cells: string, batches: string): string {
   ].join('\n');
 }
 
+/** Cells of the noted batches in the rollup in use. */
+function cellsInUse(batches: string): string {
+  return `${RANGE_OF_HOURS} AND batch_id IN (SELECT batch_id FROM ${batches})`;
+}
+
 /** Both accounts of every cell: side 0 is the rollup in use, side 1 the one beside it. */
 function bothSides(cells: string, batches: string): string {
-  const columns = `${KEYS}, ${CELL_VALUES.join(', ')}, ${CONTENT} AS content, revision`;
+  const columns = `${KEYS}, ${CELL_VALUES.join(', ')}, ${CONTENT} AS content`;
   return [
     `  SELECT ${columns}, 0 AS side FROM rollup_hour FINAL`,
-    `  WHERE ${RANGE_OF_HOURS} AND batch_id IN (SELECT batch_id FROM ${batches})`,
+    `  WHERE ${cellsInUse(batches)}`,
     '  UNION ALL',
     `  SELECT ${columns}, 1 AS side FROM ${cells}`,
   ].join('\n');
@@ -101,15 +106,17 @@ export function differencesSql(cells: string, batches: string): string {
 }
 
 /**
- * Writes the cells that differ over the rollup in use, one revision higher; one that no row stands
- * behind is marked deleted. Deduplication is off: the same repair may be needed twice.
+ * Writes the cells that differ over the rollup in use, above every revision of these batches; one that
+ * no row stands behind is marked deleted. The revisions are read without FINAL, which hides those of
+ * cells marked deleted before. Deduplication is off: the same repair may be needed twice.
  */
 export function applySql(cells: string, batches: string): string {
   return [
     'INSERT INTO rollup_hour',
     `SELECT ${KEYS},`,
     `  ${CELL_VALUES.map((column) => `argMax(${column}, side)`).join(', ')},`,
-    '  max(revision) + 1, toUInt8(max(side) = 0)',
+    `  (SELECT max(revision) FROM rollup_hour WHERE ${cellsInUse(batches)}) + 1,`,
+    '  toUInt8(max(side) = 0)',
     'FROM (',
     bothSides(cells, batches),
     ')',

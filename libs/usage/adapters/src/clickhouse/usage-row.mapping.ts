@@ -71,11 +71,15 @@ export function fromRejectionRow(batchId: string, row: RejectionRow): Record<str
   };
 }
 
-/** A row of `rollup_hour` as the sink writes it; every column is set. */
+/**
+ * A row of `rollup_hour` as the sink writes it; every column is set.
+ * @param revision of several rows of a cell the one with the highest counts
+ */
 export function fromRollupCell(
   batchId: string,
   month: number,
   cell: RollupCell,
+  revision: bigint,
 ): Record<string, unknown> {
   return {
     hour: cell.hourMs / 1000,
@@ -95,7 +99,7 @@ export function fromRollupCell(
     usage: Object.fromEntries([...cell.usage].map(([name, units]) => [name, units.toString()])),
     cost_usd: formatUsd(cell.costPicoUsd),
     charge_usd: formatUsd(cell.chargePicoUsd),
-    revision: 0,
+    revision: revision.toString(),
     is_deleted: 0,
   };
 }

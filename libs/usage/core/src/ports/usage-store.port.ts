@@ -50,11 +50,22 @@ export abstract class UsageStore {
   /** The same for refusals. */
   abstract insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void>;
   /**
-   * Writes the rollup of a batch. May be repeated under another token: the cells replace themselves.
-   * After a rejection just repeat it.
+   * Writes the rollup of a batch for the first time. After a rejection the cells may be there or not:
+   * `overwriteCells`.
    * @param month YYYYMM in which the rows of the batch were recorded
    */
   abstract insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void>;
+  /**
+   * Writes the rollup of a batch over what the store may hold of it, also where a repair wrote a cell
+   * or marked it deleted. May be repeated; after a rejection just repeat it under another token.
+   * @param key its token was never used before: the store drops what comes under one that was
+   * @param month YYYYMM in which the rows of the batch were recorded
+   */
+  abstract overwriteCells(
+    key: BatchKey,
+    month: number,
+    cells: readonly RollupCell[],
+  ): Promise<void>;
   /**
    * Makes batches visible to figures, one insert for all. May be repeated.
    * @param sealedAtMs now, milliseconds UTC
