@@ -47,6 +47,8 @@ async function rowOf(response: Response): Promise<RequestCompletedV1> {
 test('an answer that comes within the time is delivered whole, and nothing new is admitted', async () => {
   const proxy = await started(600);
   const { response, upstream } = await inFlight(proxy);
+  // What is admitted before the signal has had its effect is answered too.
+  world.upstream.answer = (res) => sendUsage(res, 10, 5);
   proxy.kill('SIGTERM');
   await eventually(async () => (await proxy.ready()).body.includes('draining'));
   await eventually(async () => (await proxy.chat('sk-plain-key')).status === 503);
