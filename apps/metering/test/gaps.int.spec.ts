@@ -10,9 +10,11 @@ import { rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
 import { METERING_PROGRESS_METHODS, type MeteringProgress } from '#libs/usage/core';
 
+import { advanceStream, emptyStream, type StreamState } from '../src/domain/emitter-streams.js';
 import { StreamStore } from '../src/sink/stream-store.js';
 import { CHARGE, MeteringBench } from './metering-bench.js';
 import { recordsOf, startMeteringPostgres, type Member } from './metering-fixture.js';
+import { PARTITIONS, rejected } from './sample-events.js';
 
 let keeper: TestPostgres;
 let bench: MeteringBench;
@@ -42,6 +44,17 @@ async function gapRows({ database }: Member): Promise<readonly unknown[]> {
      FROM emitter_gap ORDER BY from_seq`,
   );
   return rows;
+}
+
+async function rejectionRows(): Promise<number> {
+  const session = bench.chdb.engine.session('write');
+  try {
+    const sql = 'SELECT count() AS n FROM raw_rejection_v1';
+    const [row] = await session.rows<{ n: string }>({ name: 'test.rejections', sql });
+    return Number(row!.n);
+  } finally {
+    await session.close();
+  }
 }
 
 async function missing({ rpc }: Member): Promise<number> {
@@ -142,6 +155,73 @@ test('a range that its emitter gave up is closed as lost, counted, and missed no
   expect(await bench.sums()).toMatchObject({ rows: 2 });
   const letters = await at.database.query('SELECT 1 FROM dead_letter');
   expect(letters.rowCount).toBe(0);
+});
+
+/** A stream after sequences have arrived. */
+function after(before: StreamState, ...sequences: readonly bigint[]): StreamState {
+  return sequences.reduce((state, sequence) => advanceStream(state, sequence)!, before);
+}
+
+test.each([
+  { what: 'its head', lost: [5n, 6n], arrived: [7n, 8n, 9n], open: ['7-9'], left: [] },
+  { what: 'its middle', lost: [7n, 7n], arrived: [9n], open: ['5-6', '8-9'], left: ['5-6', '8-8'] },
+])(
+  'a gap of which $what was given up meanwhile is not opened anew by what was formed before',
+  async ({ lost: [fromSeq, toSeq], arrived, open, left }) => {
+    const database = bench.postgres.database('metering');
+    const store = new StreamStore();
+    const empty = emptyStream(bench.emitter.emitterId, PARTITIONS);
+    const { emitterId, lane } = empty;
+    const save = (before: StreamState, ...sequences: readonly bigint[]): Promise<unknown> =>
+      database.transaction((tx) =>
+        store.save(tx, [{ before, after: after(before, ...sequences) }], 0),
+      );
+    const load = async (): Promise<StreamState> => (await store.load(database, [empty]))[0]!;
+    const openNow = async (): Promise<readonly string[]> =>
+      (await load()).gaps.map((gap) => `${gap.fromSeq}-${gap.toSeq}`);
+    await save(empty, 1n, 2n, 3n, 4n, 10n);
+
+    const stale = await load();
+    await database.transaction((tx) =>
+      store.closeLost(tx, { emitterId, lane, fromSeq: fromSeq!, toSeq: toSeq! }),
+    );
+    await expect(save(stale, ...arrived)).rejects.toMatchObject({
+      code: 'metering.streams_moved',
+      retryable: true,
+    });
+    expect(await openNow()).toEqual(open);
+    await save(await load(), ...arrived);
+    expect(await openNow()).toEqual(left);
+  },
+);
+
+test('refusals that come again while their emitter gives up the rest of the range are booked once', async () => {
+  const at = await bench.member();
+  const records = Array.from({ length: 10 }, (_, n) =>
+    bench.emitter.rejected(rejected(n + 1, {}, bench.clock.nowMs())),
+  );
+  await at.eventLog.append([...records.slice(0, 4), records[9]!]);
+  await bench.caughtUp(at);
+  expect(await gapRows(at)).toEqual([{ from_seq: 5, to_seq: 9, lost: false, open: true }]);
+  // The other partition closes the range between the rows of this batch and its commit.
+  let inserts = 0;
+  bench.store.afterRejections = async () => {
+    inserts += 1;
+    if (inserts > 1) return;
+    await at.eventLog.append([bench.emitter.lost(0, 5n, 6n, TOPICS.requestRejected)]);
+    await eventually(async () => (await gapRows(at)).length === 2, { deadlineMs: 60_000 });
+  };
+  await at.eventLog.append(records.slice(6, 9));
+  await bench.caughtUp(at);
+  expect(inserts).toBeGreaterThan(0);
+  expect(await missing(at)).toBe(0);
+  expect(await gapRows(at)).toEqual([
+    { from_seq: 5, to_seq: 6, lost: true, open: false },
+    { from_seq: 7, to_seq: 9, lost: false, open: false },
+  ]);
+  await at.eventLog.append(records.slice(6, 9));
+  await bench.caughtUp(at);
+  expect(await rejectionRows()).toBe(8);
 });
 
 test('nobody gives up the records of another emitter', async () => {

@@ -1,15 +1,23 @@
 /**
  * Guarantee: what the log no longer has stops its partition with a message that says how to go on; the
- * emitters are asked, and what they send again is booked once, whatever was begun before.
+ * emitters are asked, what they send again is booked once, whatever was begun before, and figures are
+ * not said to be complete beyond the stop.
  * Method: metering on a real PostgreSQL, its event log, whose records are dropped as retention and a
  * lost disk would, and the embedded ClickHouse engine.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 
+import { PostgresEventLog } from '#libs/event-log/adapters';
 import { TOPICS, type EmitterRangeV1 } from '#libs/events';
-import type { LogRecordInput } from '#libs/event-log/core';
+import type { EventLog, LogRecordInput } from '#libs/event-log/core';
+import { SystemRandom } from '#libs/kernel';
+import { rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
+import { METERING_PROGRESS_METHODS, type MeteringProgress } from '#libs/usage/core';
 
+import { SealQueue } from '../src/sealing/seal-queue.js';
+import { LogLedgerProgress } from '../src/sink/ledger-progress.js';
+import { StreamStore } from '../src/sink/stream-store.js';
 import { CHARGE, MeteringBench } from './metering-bench.js';
 import {
   ratedMessages,
@@ -17,6 +25,7 @@ import {
   startMeteringPostgres,
   type Member,
 } from './metering-fixture.js';
+import { PARTITIONS } from './sample-events.js';
 
 let keeper: TestPostgres;
 let bench: MeteringBench;
@@ -83,6 +92,11 @@ async function stopReason(at: Member): Promise<string> {
     'metering_partition_stopped{topic="request.completed",partition="0"} 1',
   );
   return (JSON.parse(line) as { readonly reason: string }).reason;
+}
+
+async function completeThroughMs({ rpc }: Member): Promise<number> {
+  const port = rpcClient<MeteringProgress>(rpc, 'metering.progress', METERING_PROGRESS_METHODS);
+  return (await port.progress()).completeThroughMs;
 }
 
 interface PlanLine {
@@ -224,6 +238,7 @@ test('a log that lost what was read stops its partition until it has grown past 
   await first.eventLog.append(records.slice(0, 5));
   await bench.caughtUp(first);
   await first.stop();
+  const stoppedAtMs = bench.clock.nowMs();
   await loseFrom(3);
 
   const at = await bench.member();
@@ -231,13 +246,78 @@ test('a log that lost what was read stops its partition until it has grown past 
     'request.completed/0 holds offsets 0 to 3, but 5 is to be read next',
   );
   // Offsets 3 and 4 were read before, with other records: these two are never looked at.
-  await at.eventLog.append(records.slice(5, 7));
+  await at.eventLog.append(records.slice(5, 6));
+  const [oldest] = await recordsOf(at.eventLog, TOPICS.requestCompleted, 0);
+  const throughMs = await completeThroughMs(at);
+  expect(throughMs).toBeGreaterThanOrEqual(oldest!.appendedAtMs);
+  expect(throughMs).toBeLessThan(stoppedAtMs);
+  await at.eventLog.append(records.slice(6, 7));
   await at.eventLog.append(records.slice(7));
   await eventually(async () => (await bench.sums()).rows === 7, { deadlineMs: 60_000 });
   expect(await eventually(async () => (await asked(at)).length > 0 && asked(at))).toEqual(['6-7']);
   await at.eventLog.append(records.slice(5, 7));
   await bench.caughtUp(at);
   expect(await bench.sums()).toEqual({ rows: 9, events: 9, chargePicoUsd: 9n * CHARGE });
+});
+
+describe('how far figures are complete can be asked', () => {
+  let oldestMs: number;
+  let stoppedAtMs: number;
+
+  beforeEach(async () => {
+    const records = attempts(1, 6);
+    const first = await bench.member();
+    await first.eventLog.append(records.slice(0, 3));
+    await bench.caughtUp(first);
+    oldestMs = (await recordsOf(first.eventLog, TOPICS.requestCompleted, 0))[0]!.appendedAtMs;
+    await first.stop();
+    stoppedAtMs = bench.clock.nowMs();
+    await bench.append(records.slice(3));
+  });
+
+  test('while unread records are gone: up to what was carried last, as far as that is still known', async () => {
+    await dropBefore(5);
+    const at = await bench.member();
+    await stopReason(at);
+    const throughMs = await completeThroughMs(at);
+    expect(throughMs).toBeGreaterThanOrEqual(oldestMs);
+    expect(throughMs).toBeLessThan(stoppedAtMs);
+    // Retention takes the sealed batches, and leaves the newest plan.
+    const admin = bench.postgres.database(null);
+    await admin.query('DELETE FROM metering.seal_queue');
+    const [year, month] = [new Date(oldestMs).getUTCFullYear(), new Date(oldestMs).getUTCMonth()];
+    expect(await completeThroughMs(at)).toBe(Date.UTC(year, month, 1));
+    await admin.query('DELETE FROM metering.sink_plan');
+    expect(await completeThroughMs(at)).toBe(0);
+  });
+
+  test('while retention takes the record that is looked at', async () => {
+    const database = bench.postgres.database('metering');
+    const { clock } = bench;
+    const inner = new PostgresEventLog({ database, clock, random: new SystemRandom() });
+    const eventLog: Pick<EventLog, 'bounds' | 'read'> = {
+      bounds: async (topic, partition) => {
+        const bounds = await inner.bounds(topic, partition);
+        await dropBefore(5);
+        return bounds;
+      },
+      read: (...asked) => inner.read(...asked),
+    };
+    try {
+      const { completeThroughMs: throughMs } = await new LogLedgerProgress({
+        database,
+        eventLog,
+        streams: new StreamStore(),
+        seals: new SealQueue(),
+        clock,
+        logPartitions: PARTITIONS,
+      }).progress();
+      expect(throughMs).toBeGreaterThanOrEqual(oldestMs);
+      expect(throughMs).toBeLessThan(stoppedAtMs);
+    } finally {
+      await inner.close();
+    }
+  });
 });
 
 test('the first range of a partition begins at 0, also when the log no longer does', async () => {

@@ -182,6 +182,8 @@ export class FaultyStore extends UsageStore {
   lastRows: readonly UsageRow[] = [];
   beforeDigest: () => Promise<void> = async () => undefined;
   afterDelete: () => Promise<void> = async () => undefined;
+  /** Called after every insert of refusals. */
+  afterRejections: () => Promise<void> = async () => undefined;
 
   constructor(readonly inner: ClickHouseUsageStore) {
     super();
@@ -193,8 +195,9 @@ export class FaultyStore extends UsageStore {
     await this.inner.insertUsage(key, rows);
     await this.afterInsert(key);
   }
-  insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void> {
-    return this.inner.insertRejections(key, rows);
+  async insertRejections(key: BatchKey, rows: readonly RejectionRow[]): Promise<void> {
+    await this.inner.insertRejections(key, rows);
+    await this.afterRejections();
   }
   insertCells(key: BatchKey, month: number, cells: readonly RollupCell[]): Promise<void> {
     return this.inner.insertCells(key, month, cells);

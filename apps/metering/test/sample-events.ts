@@ -137,12 +137,20 @@ export class SampleEmitter {
     return this.record(TOPICS.requestRejected, REQUEST_REJECTED_V1, event, sequence);
   }
 
-  /** The record by which it gives up a range of its stream in the lane of a partition. */
-  lost(partition: number, fromSeq: bigint, toSeq: bigint): LogRecordInput {
+  /**
+   * The record by which it gives up a range of its stream in the lane of a partition.
+   * @param topic whose lane it is; the record itself is always one of `request.completed`
+   */
+  lost(
+    partition: number,
+    fromSeq: bigint,
+    toSeq: bigint,
+    topic: typeof TOPICS.requestCompleted | typeof TOPICS.requestRejected = TOPICS.requestCompleted,
+  ): LogRecordInput {
     const lane = laneOf(TOPICS.requestCompleted, partition, PARTITIONS);
     const data: EmitterRangeV1 = {
       emitter_id: this.emitterId,
-      lane,
+      lane: laneOf(topic, partition, PARTITIONS),
       from_seq: fromSeq.toString(),
       to_seq: toSeq.toString(),
     };

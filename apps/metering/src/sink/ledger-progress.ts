@@ -1,6 +1,6 @@
 import { partitionCount, TOPICS } from '#libs/events';
 import type { EventLog } from '#libs/event-log/core';
-import type { Clock } from '#libs/kernel';
+import { AppError, type Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import { MeteringProgress, type LedgerProgress } from '#libs/usage/core';
 
@@ -10,7 +10,7 @@ import type { StreamStore } from './stream-store.js';
 /** What the progress is read from. */
 export interface LedgerProgressParts {
   readonly database: Database;
-  readonly eventLog: EventLog;
+  readonly eventLog: Pick<EventLog, 'bounds' | 'read'>;
   readonly streams: StreamStore;
   readonly seals: SealQueue;
   readonly clock: Clock;
@@ -23,7 +23,8 @@ const ONE_RECORD = { maxRecords: 1, maxBytes: 1 };
 
 /**
  * How far figures are complete: up to the oldest record that is not in the ledger, or in a batch without
- * seal, and up to when the oldest open gap of an emitter was found.
+ * seal, and up to when the oldest open gap of an emitter was found. Where the log cannot say how old a
+ * record is, up to the newest batch of its partition: never beyond what is there.
  */
 export class LogLedgerProgress extends MeteringProgress {
   constructor(private readonly parts: LedgerProgressParts) {
@@ -64,16 +65,48 @@ export class LogLedgerProgress extends MeteringProgress {
     return rows[0]?.oldest?.getTime() ?? null;
   }
 
-  /** When the oldest record that is not in the ledger was appended; null when all are. */
+  /**
+   * When the oldest record that is not in the ledger was appended, or earlier where the log no longer
+   * says; null when all are.
+   */
   private async oldestUnread(
     topic: string,
     partition: number,
     position: bigint | undefined,
   ): Promise<number | null> {
-    const bounds = await this.parts.eventLog.bounds(topic, partition);
+    const { eventLog } = this.parts;
+    const bounds = await eventLog.bounds(topic, partition);
     const nextOffset = position ?? bounds.earliest;
-    if (nextOffset >= bounds.next) return null;
-    const read = await this.parts.eventLog.read(topic, partition, nextOffset, ONE_RECORD);
-    return read[0]?.appendedAtMs ?? null;
+    if (nextOffset === bounds.next) return null;
+    // The partition has stopped: the log lost its end, and holds records that are never read, or it
+    // dropped what was not read.
+    if (nextOffset > bounds.next || nextOffset < bounds.earliest) {
+      return this.newestCarried(topic, partition);
+    }
+    try {
+      const [oldest] = await eventLog.read(topic, partition, nextOffset, ONE_RECORD);
+      if (oldest !== undefined) return oldest.appendedAtMs;
+    } catch (error) {
+      // Retention runs beside us.
+      if (!(error instanceof AppError) || error.code !== 'event_log.out_of_range') throw error;
+    }
+    return this.newestCarried(topic, partition);
+  }
+
+  /**
+   * A time before which every record of the partition was carried: when the newest batch began to be
+   * recorded; the start of its month once its seal is forgotten; 0 when there is none. Not when it was
+   * planned, which can be long after the next record was appended.
+   */
+  private async newestCarried(topic: string, partition: number): Promise<number> {
+    const { rows } = await this.parts.database.query<{ since: Date }>(
+      `SELECT coalesce(q.recorded_from,
+         make_timestamptz(p.month / 100, p.month % 100, 1, 0, 0, 0, 'UTC')) AS since
+       FROM sink_plan p LEFT JOIN seal_queue q USING (batch_id)
+       WHERE p.topic = $1 AND p.partition = $2 AND p.state = 'DONE'
+       ORDER BY p.first_offset DESC LIMIT 1`,
+      [topic, partition],
+    );
+    return rows[0]?.since.getTime() ?? 0;
   }
 }

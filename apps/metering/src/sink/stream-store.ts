@@ -1,3 +1,4 @@
+import { AppError } from '#libs/kernel';
 import type { Queryable, Transaction } from '#libs/platform/postgres';
 import type { MissingRange } from '#libs/usage/core';
 
@@ -66,6 +67,8 @@ export class StreamStore {
    * @param mostAsked how many new gaps are noted as asked for; a worker asks for the others, and looks
    *   itself for what is missing of metering's own stream
    * @returns the new gaps noted so: the caller asks for them in the same transaction
+   * @throws AppError `metering.streams_moved`, retryable: another partition has closed some of a gap
+   *   since the streams were loaded; the batch is formed again
    */
   async save(
     tx: Transaction,
@@ -196,24 +199,27 @@ export class StreamStore {
 
   /**
    * Replaces a gap by what is left of it, which keeps its age; a gap that is filled stays as history.
-   * @returns when it was detected, as the database writes it; null when it was open no longer
+   * @returns when it was detected, as the database writes it
+   * @throws AppError `metering.streams_moved` when it is not open as the caller knows it
    */
   private async shrink(
     tx: Transaction,
     gap: EmitterRange,
     rest: readonly SequenceGap[],
     isReplaced = rest.length > 0,
-  ): Promise<string | null> {
-    const where = 'WHERE emitter_id = $1 AND lane = $2 AND from_seq = $3 AND resolved_at IS NULL';
+  ): Promise<string> {
+    const where = `WHERE emitter_id = $1 AND lane = $2 AND from_seq = $3 AND to_seq = $4
+      AND resolved_at IS NULL`;
     const { rows } = await tx.query<{ detected_at: string; asks: number }>(
       isReplaced
         ? `DELETE FROM emitter_gap ${where} RETURNING detected_at::text, asks`
         : `UPDATE emitter_gap SET resolved_at = clock_timestamp() ${where}
            RETURNING detected_at::text, asks`,
-      [gap.emitterId, gap.lane, gap.fromSeq],
+      [gap.emitterId, gap.lane, gap.fromSeq, gap.toSeq],
     );
     const was = rows[0];
-    if (was === undefined) return null;
+    // Refusals are read beside the partition in which their emitter gives up a range of them.
+    if (was === undefined) throw streamsMoved(gap);
     const { emitterId, lane } = gap;
     const told = { detectedAt: was.detected_at, asks: was.asks, isFresh: true };
     for (const part of rest) await this.open(tx, { emitterId, lane, ...part }, told);
@@ -244,15 +250,11 @@ export class StreamStore {
     );
   }
 
-  private async noteLost(
-    tx: Transaction,
-    range: EmitterRange,
-    detectedAt: string | null,
-  ): Promise<void> {
+  private async noteLost(tx: Transaction, range: EmitterRange, detectedAt: string): Promise<void> {
     await tx.query(
       `INSERT INTO emitter_gap
          (emitter_id, lane, from_seq, to_seq, detected_at, resolved_at, lost)
-       VALUES ($1, $2, $3, $4, coalesce($5::timestamptz, clock_timestamp()), clock_timestamp(), true)
+       VALUES ($1, $2, $3, $4, $5::timestamptz, clock_timestamp(), true)
        ON CONFLICT (emitter_id, lane, from_seq)
        DO UPDATE SET to_seq = excluded.to_seq, resolved_at = excluded.resolved_at, lost = true`,
       [range.emitterId, range.lane, range.fromSeq, range.toSeq, detectedAt],
@@ -269,6 +271,18 @@ export class StreamStore {
       [key.emitterId, key.lane],
     );
   }
+}
+
+function streamsMoved({ emitterId, lane, fromSeq, toSeq }: EmitterRange): AppError {
+  return new AppError({
+    code: 'metering.streams_moved',
+    kind: 'conflict',
+    publicMessage: 'internal error',
+    internalMessage:
+      `gap ${fromSeq} to ${toSeq} of emitter ${emitterId}, lane ${lane}, ` +
+      'was closed in part meanwhile; the batch is formed again',
+    retryable: true,
+  });
 }
 
 function isWithin(part: SequenceGap, gap: SequenceGap): boolean {
