@@ -285,6 +285,7 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     private readonly control: ApplyControlBatch,
     private readonly reconciler: BudgetReconcilerWorker,
     private readonly upkeep: AuthUpkeepWorker,
+    private readonly entities: ServiceDataSource,
   ) {}
 
   static register(options: AuthOptions): DynamicModule {
@@ -334,7 +335,10 @@ export class AuthModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
       retry: (tx, letter) => this.control.retry(tx, letter),
     });
     host.expose(rpcService(DEAD_LETTER_SERVICE, desk, DEAD_LETTER_DESK_METHODS));
-    runtime.health.register('auth.database', async () => void (await database.query('SELECT 1')));
+    // Two pools: each can lose its server alone.
+    runtime.health.register('auth.database', async () => {
+      await Promise.all([database.query('SELECT 1'), this.entities.manager.query('SELECT 1')]);
+    });
   }
 
   onApplicationBootstrap(): void {

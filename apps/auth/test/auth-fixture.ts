@@ -38,6 +38,8 @@ export interface FixtureOptions {
   readonly priceSheetsDir?: string;
   /** A database of an earlier start; its owner stops it. */
   readonly postgres?: TestPostgres;
+  /** How the entities reach the database. @default its URL */
+  readonly entitiesUrl?: (url: string) => string;
 }
 
 /** An answer as a client sees it. */
@@ -95,7 +97,7 @@ export async function startAuth(given: FixtureOptions = {}): Promise<AuthFixture
     host: rpc,
     eventLog,
     database,
-    databaseUrl: postgres.url,
+    databaseUrl: given.entitiesUrl?.(postgres.url) ?? postgres.url,
     peppers: PEPPERS,
     adminApiKey: given.adminApiKey === undefined ? ADMIN : given.adminApiKey,
     trustUserIdHeader: given.trustUserIdHeader ?? true,

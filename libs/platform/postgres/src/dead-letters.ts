@@ -19,18 +19,26 @@ export interface DeadLetter {
   readonly booked: boolean;
 }
 
+// Where another record has the offset, the log has lost the end in which the former one stood.
 const KEEP = {
   name: 'dead_letter_keep',
-  text: `INSERT INTO dead_letter
+  text: `INSERT INTO dead_letter AS former
            (topic, partition, "offset", class, error, key, headers, payload, booked)
          SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[],
                               $6::bytea[], $7::bytea[], $8::bytea[], $9::boolean[])
-         ON CONFLICT DO NOTHING`,
+         ON CONFLICT (topic, partition, "offset") DO UPDATE
+         SET class = excluded.class, error = excluded.error, key = excluded.key,
+             headers = excluded.headers, payload = excluded.payload, booked = excluded.booked,
+             state = excluded.state, created_at = excluded.created_at
+         WHERE (former.key, former.headers, former.payload)
+           IS DISTINCT FROM (excluded.key, excluded.headers, excluded.payload)`,
 };
 
 /**
  * Parks records with their raw bytes in the table `dead_letter` of the service's schema, in the
- * transaction that moves on past them; one row per offset, a repeat changes nothing.
+ * transaction that moves on past them; one row per offset. A repeat of the same record changes nothing;
+ * another record at the offset takes the place of the former.
+ * @param letters of different offsets
  */
 export async function keepDeadLetters(
   tx: Transaction,

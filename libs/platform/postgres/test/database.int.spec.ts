@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync, chmodSync } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -20,6 +19,7 @@ import {
   type PostgresMigrations,
   type SchemaName,
 } from '#libs/platform/postgres';
+import { openSilentProxy } from './silent-proxy.js';
 
 class CreateFirst extends SqlMigration {
   readonly number = 1;
@@ -210,18 +210,8 @@ test('the server is told to give up a client that vanishes within half a minute'
 
 describe('a server that falls silent', () => {
   test('fails the statement that waits, and its session counts as lost', async () => {
-    const target = new URL(server.url);
-    const sockets: Socket[] = [];
-    const proxy = createServer((client) => {
-      const upstream = connect(Number(target.port), target.hostname);
-      sockets.push(client, upstream);
-      client.pipe(upstream).pipe(client);
-    });
-    await new Promise<void>((listening) => proxy.listen(0, '127.0.0.1', listening));
-    const url = new URL(server.url);
-    url.port = String((proxy.address() as AddressInfo).port);
-    url.hostname = '127.0.0.1';
-    const through = { url: url.toString(), schema: 'auth', applicationName: 'silent' } as const;
+    const proxy = await openSilentProxy(server.url);
+    const through = { url: proxy.url, schema: 'auth', applicationName: 'silent' } as const;
     // What is answered may take its time on a busy machine; what is not is given up soon.
     const patient = new Database(through);
     const answered = await patient.session();
@@ -232,14 +222,13 @@ describe('a server that falls silent', () => {
     const hurried = new Database({ ...through, statementTimeoutMs: 100 });
     const session = await hurried.session();
     expect(session.lost.aborted).toBe(false);
-    for (const socket of sockets) socket.unpipe().pause();
+    proxy.silence();
     await expect(session.query('SELECT 1')).rejects.toThrow('timeout');
     expect(session.lost.aborted).toBe(true);
     await session.close();
     await patient.close();
     await hurried.close();
-    for (const socket of sockets) socket.destroy();
-    await new Promise((closed) => proxy.close(closed));
+    await proxy.close();
   });
 });
 

@@ -2,8 +2,10 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource, EntitySchema } from 'typeorm';
 
-import { roleOf, type SchemaName } from '../schemas.js';
+import { poolConfig } from '../pool-config.js';
+import type { SchemaName } from '../schemas.js';
 import { ServiceDataSource } from './service-data-source.js';
+import { UnansweredStatements } from './unanswered-statements.js';
 
 /** What a service's entities need. */
 export interface ServiceDataSourceOptions {
@@ -14,6 +16,8 @@ export interface ServiceDataSourceOptions {
   readonly entities: readonly (EntitySchema | (new () => object))[];
   /** Upper bound of open connections. @default 5 */
   readonly maxConnections?: number;
+  /** Longest one statement may run, milliseconds. @default 30000 */
+  readonly statementTimeoutMs?: number;
 }
 
 /** Provides `ServiceDataSource` for one service; the schema is never synchronised from entities. */
@@ -33,9 +37,16 @@ export class ServiceDataSourceModule {
           installExtensions: false,
           logging: false,
           retryAttempts: 0,
-          applicationName: `tollgate-${schema}`,
-          poolSize: options.maxConnections ?? 5,
-          extra: { options: startOptions(schema), connectionTimeoutMillis: 10_000 },
+          subscribers: [UnansweredStatements],
+          // The pool's own settings, which go before what TypeORM makes of the URL. Columns are read as
+          // the driver does by itself: the transformers of the entities expect that.
+          extra: poolConfig({
+            url: options.url,
+            schema,
+            applicationName: `tollgate-${schema}`,
+            maxConnections: options.maxConnections ?? 5,
+            statementTimeoutMs: options.statementTimeoutMs,
+          }),
         }),
       ],
       providers: [
@@ -48,19 +59,4 @@ export class ServiceDataSourceModule {
       exports: [ServiceDataSource],
     };
   }
-}
-
-/** The same settings as `Database` gives its connections. */
-function startOptions(schema: SchemaName): string {
-  return [
-    `role=${roleOf(schema)}`,
-    `search_path=${schema}`,
-    'timezone=UTC',
-    'synchronous_commit=on',
-    'statement_timeout=30000',
-    'lock_timeout=10000',
-    'idle_in_transaction_session_timeout=60000',
-  ]
-    .map((setting) => `-c ${setting}`)
-    .join(' ');
 }
