@@ -130,13 +130,14 @@ function backgroundProvider(
 }
 
 function replayWorker(
-  { database, runtime, rpc, replayAfterMs }: BudgetEnforcerOptions,
+  { database, eventLog, runtime, rpc, replayAfterMs }: BudgetEnforcerOptions,
   { metrics, alarms }: ConsumptionParts,
 ): RatedReplayWorker {
   const { clock, logger } = runtime;
   const replay = rpcClient<RatedReplay>(rpc, RATED_REPLAY_SERVICE, RATED_REPLAY_METHODS);
   return new RatedReplayWorker({
     database,
+    eventLog,
     replay,
     clock,
     logger,

@@ -1,7 +1,7 @@
 /**
  * Guarantee: a log that lost the end of `usage.rated` or `control` does not stand in the way of the
- * guard: it reads on where the log ends now, asks for the rated batches it missed, and settles each
- * once (C5).
+ * guard: it reads on where the log ends now, asks for the rated batches it missed, also when nothing
+ * follows them, and settles each once (C5).
  * Method: the service as a process on a real event log in PostgreSQL, whose last records are dropped
  * as a lost disk would.
  */
@@ -129,4 +129,43 @@ test('rated batches are settled once, whatever of them the log lost or put where
   const { next } = await eventLog.bounds(TOPICS.usageRated, 0);
   await eventually(async () => (await position(TOPICS.usageRated)) >= next, PATIENT);
   expect(await settled()).toBe(parseUsd('0.05'));
+}, 240_000);
+
+test('a last rated batch that never comes is asked for and settled, though nothing follows', async () => {
+  await guard.database.query('TRUNCATE applied_through, applied_batch, parked_batch');
+  const key = freshKey();
+  const budget = definition(key, '1000');
+  await guard.authority.applyDefinition(budget);
+  const settled = async () => (await guard.authority.figures([budget.budgetId]))[0]!.settledPicoUsd;
+  const batches = [0, 1, 2].map((n) => rated([n * 10, n * 10 + 9], [key], '0.01'));
+  const replay = await startReplayServer(
+    SECRET,
+    async (fromOffset) =>
+      send(...batches.filter(({ source }) => Number(source.first) >= fromOffset)),
+    () => [{ topic: TOPICS.requestCompleted, partition: 0, nextOffset: '30' }],
+  );
+  closers.push(() => replay.close());
+  await send(...batches.slice(0, 2));
+  await startService(replay.url);
+  await eventually(async () => (await settled()) === parseUsd('0.03'), PATIENT);
+  expect(replay.asked).toContain(20);
+  expect(replay.asked.every((offset) => offset <= 20)).toBe(true);
+}, 240_000);
+
+test('a first rated batch that never comes is asked for and settled, though nothing follows', async () => {
+  await guard.database.query('TRUNCATE applied_through, applied_batch, parked_batch');
+  const key = freshKey();
+  const budget = definition(key, '1000');
+  await guard.authority.applyDefinition(budget);
+  const settled = async () => (await guard.authority.figures([budget.budgetId]))[0]!.settledPicoUsd;
+  const only = rated([0, 9], [key], '0.01');
+  const replay = await startReplayServer(
+    SECRET,
+    () => send(only),
+    () => [{ topic: TOPICS.requestCompleted, partition: 0, nextOffset: '10' }],
+  );
+  closers.push(() => replay.close());
+  await startService(replay.url);
+  await eventually(async () => (await settled()) === parseUsd('0.01'), PATIENT);
+  expect(new Set(replay.asked)).toEqual(new Set([0]));
 }, 240_000);

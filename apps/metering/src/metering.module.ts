@@ -73,7 +73,14 @@ function exposePorts(options: MeteringOptions, sink: BatchSink): void {
   const progressParts = { database, eventLog, streams, seals, clock, logPartitions };
   const progress = new LogLedgerProgress(progressParts);
   host.expose(rpcService('metering.progress', progress, METERING_PROGRESS_METHODS));
-  const replay = new LogRatedReplay({ database, eventLog, sink, clock, logger });
+  const replay = new LogRatedReplay({
+    database,
+    eventLog,
+    sink,
+    clock,
+    logger,
+    logPartitions,
+  });
   host.expose(rpcService(RATED_REPLAY_SERVICE, replay, RATED_REPLAY_METHODS));
 }
 

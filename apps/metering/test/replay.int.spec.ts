@@ -5,7 +5,8 @@
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 
-import { TOPICS } from '#libs/events';
+import type { LogRecordInput } from '#libs/event-log/core';
+import { TOPICS, type UsageRatedV1 } from '#libs/events';
 import { rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
 import { RATED_REPLAY_METHODS, RATED_REPLAY_SERVICE, type RatedReplay } from '#libs/usage/core';
@@ -91,6 +92,39 @@ describe('rated messages that a receiver misses', () => {
       before.map(({ key, body }) => ({ key, body: { ...body, watermarks: [] }, resend: '1' })),
     );
   });
+
+  test('reach as far as the finished batches, with rows or without, and no further', async () => {
+    const at = await bench.member();
+    const replay = replayOf(at);
+    expect(await replay.finishedThrough()).toEqual([]);
+    await threeBatches(at);
+    const sent = await replay.replay(TOPICS.requestCompleted, 0, '3');
+    const finished = [{ topic: TOPICS.requestCompleted, partition: 0, nextOffset: '6' }];
+    expect({ sent, finished: await replay.finishedThrough() }).toEqual({ sent: '6', finished });
+    // A repeat: its batch has no row, and is announced all the same.
+    await at.eventLog.append(await recordsAgain(at));
+    await bench.caughtUp(at);
+    const { next } = await at.eventLog.bounds(TOPICS.requestCompleted, 0);
+    expect(await replay.finishedThrough()).toEqual([{ ...finished[0], nextOffset: String(next) }]);
+    await eventually(async () => (await lastRated(at)) === next - 1n);
+    await at.database.query(`UPDATE sink_plan SET state = 'PREPARED', done_at = NULL
+      WHERE first_offset = (SELECT max(first_offset) FROM sink_plan)`);
+    expect(await replay.finishedThrough()).toEqual(finished);
+  });
+
+  /** The first record of partition 0 as it would be appended once more. */
+  async function recordsAgain({ eventLog }: Member): Promise<readonly LogRecordInput[]> {
+    const [first] = await recordsOf(eventLog, TOPICS.requestCompleted, 0);
+    const { topic, partition, key, headers, value } = first!;
+    return [{ topic, partition, key, headers, value }];
+  }
+
+  /** The last source offset that a message has announced. */
+  async function lastRated({ eventLog }: Member): Promise<bigint> {
+    const records = await recordsOf(eventLog, TOPICS.usageRated, 0);
+    const { source } = JSON.parse(Buffer.from(records.at(-1)!.value).toString()) as UsageRatedV1;
+    return BigInt(source.last);
+  }
 
   test('are refused where no finished batch holds the offset', async () => {
     const at = await bench.member();

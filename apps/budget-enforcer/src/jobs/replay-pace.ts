@@ -12,13 +12,16 @@ interface AskedHole {
   readonly askedAtMs: number;
   /** Requests that were answered and yet left it. */
   readonly answered: number;
+  /** The source offset after what the answer to the latest request brings; null = unanswered, or unknown. */
+  readonly through: bigint | null;
 }
 
 /**
  * When each missing rated batch is asked for. What metering sends may be as unreadable as before, and
  * each time up to 200 messages come through the log: so the pause after a request that was answered
  * doubles, from the patience up to an hour. A request that failed brought nothing and is made again
- * after the patience; so is one for a hole that has moved on.
+ * after the patience. A hole that has moved on to where the answer ends is asked for at once, so that
+ * a long one fills as fast as it is read; one that has not come there yet still reads that answer.
  */
 export class ReplayPace {
   /** By source partition. */
@@ -39,17 +42,23 @@ export class ReplayPace {
       const former = this.asked.get(keyOf(hole));
       const answered = former?.fromOffset === hole.fromOffset ? former.answered : 0;
       if (hole.waitingMs < this.patienceMs) return false;
-      if (former !== undefined && nowMs - former.askedAtMs < this.pauseMs(answered)) return false;
-      this.asked.set(keyOf(hole), { fromOffset: hole.fromOffset, askedAtMs: nowMs, answered });
+      const isRead = former?.through != null && hole.fromOffset >= former.through;
+      const pauseMs = isRead ? 0 : this.pauseMs(answered);
+      if (former !== undefined && nowMs - former.askedAtMs < pauseMs) return false;
+      const { fromOffset } = hole;
+      this.asked.set(keyOf(hole), { fromOffset, askedAtMs: nowMs, answered, through: null });
       return true;
     });
   }
 
-  /** Metering has sent what it has for this hole. */
-  answered(hole: RatedHole): void {
+  /**
+   * Metering has sent what it has for this hole.
+   * @param through the source offset after what it sent; null when it does not say
+   */
+  answered(hole: RatedHole, through: bigint | null): void {
     const asked = this.asked.get(keyOf(hole));
     if (asked?.fromOffset !== hole.fromOffset) return;
-    this.asked.set(keyOf(hole), { ...asked, answered: asked.answered + 1 });
+    this.asked.set(keyOf(hole), { ...asked, answered: asked.answered + 1, through });
   }
 
   /** Those of the given holes that are still there after three answered requests. */

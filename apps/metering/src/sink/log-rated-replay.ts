@@ -1,10 +1,10 @@
 import type { UsageRatedV1 } from '#libs/events';
-import { TOPICS } from '#libs/events';
+import { partitionCount, TOPICS } from '#libs/events';
 import type { EventLog, LogRecordInput } from '#libs/event-log/core';
 import { AppError, type Clock } from '#libs/kernel';
 import type { Database } from '#libs/platform/postgres';
 import type { Logger } from '#libs/platform/telemetry';
-import { RatedReplay } from '#libs/usage/core';
+import { RatedReplay, type FinishedThrough } from '#libs/usage/core';
 
 import { ratedRecord } from '../domain/rated-message.js';
 import type { BatchSink } from './batch-sink.js';
@@ -17,6 +17,8 @@ export interface RatedReplayParts {
   readonly sink: BatchSink;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** `LOG_PARTITIONS`. */
+  readonly logPartitions: number;
 }
 
 /** Messages of one call. */
@@ -41,7 +43,7 @@ export class LogRatedReplay extends RatedReplay {
     super();
   }
 
-  async replay(topic: string, partition: number, fromOffset: string): Promise<void> {
+  async replay(topic: string, partition: number, fromOffset: string): Promise<string> {
     const { database, eventLog, sink, logger } = this.parts;
     if (topic !== TOPICS.requestCompleted || !/^\d{1,18}$/.test(fromOffset)) {
       throw unknown(topic, partition, fromOffset);
@@ -65,6 +67,19 @@ export class LogRatedReplay extends RatedReplay {
       { topic, partition, fromOffset, batches: plans.length },
       'rated batches sent again',
     );
+    return String(plans.at(-1)!.range.last + 1n);
+  }
+
+  async finishedThrough(): Promise<readonly FinishedThrough[]> {
+    const { database, sink, logPartitions } = this.parts;
+    const topic = TOPICS.requestCompleted;
+    const partitions = partitionCount(topic, logPartitions);
+    const through = await sink.plans.newestDone(database, topic, partitions);
+    return through.map(({ partition, last }) => ({
+      topic,
+      partition,
+      nextOffset: String(last + 1n),
+    }));
   }
 
   private async sentBefore(

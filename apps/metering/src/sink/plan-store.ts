@@ -177,6 +177,29 @@ export class PlanStore {
     return rows[0]?.last ?? null;
   }
 
+  /**
+   * The last offset that finished plans cover, of each partition that has any: one look at the end of
+   * an index per partition, whatever is kept.
+   * @param partitions of the topic
+   */
+  async newestDone(
+    db: Queryable,
+    topic: string,
+    partitions: number,
+  ): Promise<readonly { readonly partition: number; readonly last: bigint }[]> {
+    const { rows } = await db.query<{ partition: number; last: bigint }>(
+      `SELECT n.partition, newest.last_offset AS last
+       FROM generate_series(0, $2::integer - 1) AS n (partition)
+       CROSS JOIN LATERAL (
+         SELECT p.last_offset FROM sink_plan p
+         WHERE p.topic = $1 AND p.partition = n.partition AND p.state = 'DONE'
+         ORDER BY p.first_offset DESC LIMIT 1) AS newest
+       ORDER BY n.partition`,
+      [topic, partitions],
+    );
+    return rows;
+  }
+
   /** Finished plans of a partition that reach beyond an offset, oldest first. */
   async doneFrom(
     db: Queryable,
