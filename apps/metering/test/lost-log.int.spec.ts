@@ -1,7 +1,7 @@
 /**
  * Guarantee: what the log no longer has stops its partition with a message that says how to go on; the
  * emitters are asked, what they send again is booked once, whatever was begun before, and figures are
- * not said to be complete beyond the stop.
+ * not said to be complete beyond the stop; what comes after the step is as safe as any other batch.
  * Method: metering on a real PostgreSQL, its event log, whose records are dropped as retention and a
  * lost disk would, and the embedded ClickHouse engine.
  */
@@ -13,7 +13,13 @@ import type { EventLog, LogRecordInput } from '#libs/event-log/core';
 import { SystemRandom } from '#libs/kernel';
 import { rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
-import { METERING_PROGRESS_METHODS, type MeteringProgress } from '#libs/usage/core';
+import {
+  METERING_PROGRESS_METHODS,
+  RATED_REPLAY_METHODS,
+  RATED_REPLAY_SERVICE,
+  type MeteringProgress,
+  type RatedReplay,
+} from '#libs/usage/core';
 
 import { SealQueue } from '../src/sealing/seal-queue.js';
 import { LogLedgerProgress } from '../src/sink/ledger-progress.js';
@@ -83,11 +89,10 @@ async function asked({ eventLog }: Member): Promise<readonly string[]> {
 }
 
 /** Waits until partition 0 has stopped, and returns why. */
-async function stopReason(at: Member): Promise<string> {
-  const line = await eventually(
-    () => at.errors.find((each) => each.includes('holds offsets')) ?? false,
-    { deadlineMs: 60_000 },
-  );
+async function stopReason(at: Member, says = 'holds offsets'): Promise<string> {
+  const line = await eventually(() => at.errors.find((each) => each.includes(says)) ?? false, {
+    deadlineMs: 60_000,
+  });
   expect(await at.runtime.metrics.metrics()).toContain(
     'metering_partition_stopped{topic="request.completed",partition="0"} 1',
   );
@@ -141,6 +146,30 @@ async function leaveBegun(records: readonly LogRecordInput[], rows: number): Pro
   await first.stop();
   bench.store.afterInsert = async () => undefined;
   bench.store.beforeDigest = async () => undefined;
+}
+
+/** The next insert fails, and so does the look whether it took place: its records are handed over again. */
+function failOnce(): { readonly failed: () => boolean } {
+  let failed = false;
+  bench.store.beforeInsert = async () => {
+    bench.store.beforeInsert = async () => undefined;
+    bench.store.beforeDigest = async () => {
+      bench.store.beforeDigest = async () => undefined;
+      failed = true;
+      throw new Error('the engine is away');
+    };
+    throw new Error('the engine is away');
+  };
+  return { failed: () => failed };
+}
+
+/** A disk that changed a record of partition 0. */
+async function rewrite(offset: number): Promise<void> {
+  await bench.postgres.database(null).query(
+    `UPDATE event_log.log_record r SET value = '{}' FROM event_log.log_partition p
+     WHERE r.partition_id = p.partition_id AND topic = $1 AND partition = 0 AND "offset" = $2`,
+    [TOPICS.requestCompleted, offset],
+  );
 }
 
 describe('a batch whose records retention took', () => {
@@ -229,6 +258,82 @@ describe('a batch whose records retention took', () => {
     await bench.caughtUp(at);
     expect(await bench.sums()).toEqual({ rows: 4, events: 4, chargePicoUsd: 4n * CHARGE });
     expect(await rollupCells()).toBe(4);
+  });
+});
+
+describe('a batch behind records that an operator stepped over and the log still has', () => {
+  const REWRITTEN = 'are not what was planned';
+
+  /** Attempts 1 to 3 begun, one of them changed; 4 and 5 wait behind the step to offset 3. */
+  async function stoppedByRewrite(records: readonly LogRecordInput[]): Promise<Member> {
+    await leaveBegun(records.slice(0, 3), 3);
+    await bench.append(records.slice(3));
+    await rewrite(1);
+    const at = await bench.member();
+    expect(await stopReason(at, REWRITTEN)).toContain('next_offset 3 gives the batch up');
+    return at;
+  }
+
+  async function stoppedByExpiry(records: readonly LogRecordInput[]): Promise<Member> {
+    await leaveBegun(records.slice(0, 3), 3);
+    await bench.append(records.slice(3));
+    await dropBefore(1);
+    const at = await bench.member();
+    expect(await stopReason(at)).toContain('next_offset 3 goes on');
+    return at;
+  }
+
+  test.each([
+    { cause: 'retention took their head', stopped: stoppedByExpiry },
+    { cause: 'they were rewritten', stopped: stoppedByRewrite },
+  ])('goes on by itself after a failed insert: $cause', async ({ stopped }) => {
+    const records = attempts(1, 5);
+    const at = await stopped(records);
+    const insert = failOnce();
+    await goOnAt(3);
+    await eventually(async () => insert.failed() && (await bench.sums()).rows === 2, {
+      deadlineMs: 30_000,
+    });
+    await eventually(async () => (await asked(at)).includes('1-3'), { deadlineMs: 60_000 });
+    await at.eventLog.append(records.slice(0, 3));
+    await bench.caughtUp(at);
+    expect(await bench.sums()).toEqual({ rows: 5, events: 5, chargePicoUsd: 5n * CHARGE });
+    const plans = await plansOf(at);
+    expect(plans[0]).toMatchObject({ first: 0, state: 'DONE' });
+    expect(plans.map(({ state }) => state)).not.toContain('PREPARED');
+    // Of the batch that was given up it may be said more than once, of no other.
+    const rewritten = at.errors.filter((line) => line.includes(REWRITTEN));
+    expect(rewritten.filter((line) => !line.includes('offsets 0 to 2 '))).toEqual([]);
+  });
+
+  test('is formed again when it is done: its rows and its message come back', async () => {
+    const records = attempts(1, 5);
+    const before = await stoppedByRewrite(records);
+    await goOnAt(3);
+    await eventually(async () => (await bench.sums()).rows === 2, { deadlineMs: 60_000 });
+    await bench.caughtUp(before);
+    const plans = await plansOf(before);
+    const told = await eventually(async () => {
+      const sent = await ratedMessages(before.eventLog);
+      return sent.length === plans.length && sent;
+    });
+    await before.stop();
+    for (const { batch_id: batchId } of told) await bench.store.deleteBatch('usage', batchId);
+    expect(await bench.sums()).toMatchObject({ rows: 0 });
+
+    const at = await bench.member();
+    await eventually(async () => (await bench.sums()).rows === 2, { deadlineMs: 30_000 });
+    expect(await bench.sums()).toEqual({ rows: 2, events: 2, chargePicoUsd: 2n * CHARGE });
+    await at.database.query('DELETE FROM outbox');
+    await rpcClient<RatedReplay>(at.rpc, RATED_REPLAY_SERVICE, RATED_REPLAY_METHODS).replay(
+      TOPICS.requestCompleted,
+      0,
+      '0',
+    );
+    const sent = await recordsOf(at.eventLog, TOPICS.usageRated, 0);
+    expect(sent.filter(({ headers }) => headers['resend'] === '1').map(({ key }) => key)).toEqual(
+      told.map(({ batch_id: batchId }) => batchId),
+    );
   });
 });
 

@@ -65,6 +65,14 @@ test('an outage of any length before the start does not keep lost rows from comi
   await expectWhole(at, 3);
 });
 
+test('rows of plans of a release that did not write where they were read from come back too', async () => {
+  await finished();
+  await loseRows(await changePlans('read_from = NULL'));
+  const at = await bench.member();
+  await eventually(async () => (await bench.sums()).rows === 3);
+  await expectWhole(at, 3);
+});
+
 describe('after a change of the rating rules', () => {
   test('batches that are there are left alone, whatever rules rated them', async () => {
     await finished();

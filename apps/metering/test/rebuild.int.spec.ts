@@ -9,8 +9,9 @@ import { createHash } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
+import { PostgresEventLog } from '#libs/event-log/adapters';
 import { TOPICS, type RequestCompletedV1 } from '#libs/events';
-import { SystemClock } from '#libs/kernel';
+import { SystemClock, SystemRandom } from '#libs/kernel';
 import type { ClickHouseSession } from '#libs/platform/clickhouse';
 import { createRuntime } from '#libs/platform/telemetry';
 import { eventually, openChdbDatabase, type ChdbDatabase, type TestPostgres } from '#libs/testing';
@@ -267,6 +268,32 @@ test('a replay from zero changes neither rows nor figures', async () => {
   expect((await figures())?.chargePicoUsd).toBe(before!.chargePicoUsd + CHARGE);
   expect(await rebuild(second, { kind: 'rollups' })).toMatchObject({ differing: 0 });
   expect(await rebuild(second, { kind: 'ledger' })).toMatchObject({ differing: 0 });
+});
+
+test('a batch whose range begins with records it never read is made anew like any other', async () => {
+  const log = new PostgresEventLog({
+    database: postgres.database('metering'),
+    clock,
+    random: new SystemRandom(),
+  });
+  const expired = [1, 2].map((n) => emitter.completed(sample(n, { key_id: keyInPartition(0) })));
+  await log.append(expired);
+  await log.close();
+  await postgres
+    .database(null)
+    .query('SELECT event_log.trim_before($1, 0, 2)', [TOPICS.requestCompleted]);
+  const at = await member();
+  await given(at, 3);
+  const { rows } = await at.database.query<{ first: bigint }>(
+    `SELECT min(first_offset) AS first FROM sink_plan WHERE topic = $1 AND partition = 0`,
+    [TOPICS.requestCompleted],
+  );
+  expect(rows).toEqual([{ first: 0n }]);
+  await session.run({ name: 'test.damage', sql: 'TRUNCATE TABLE raw_usage_v1' });
+  const from = new Date(clock.nowMs() - HOUR_MS).toISOString();
+  const mended = await rebuild(at, { kind: 'ledger', from, apply: true });
+  expect(mended).toMatchObject({ state: 'done', differing: mended.repaired, compared: 4 });
+  expect(await ledgerSums(chdb.engine)).toMatchObject({ rows: 3, events: 3 });
 });
 
 test('a second start is refused while one runs, and a dead process leaves its rebuild to the next', async () => {

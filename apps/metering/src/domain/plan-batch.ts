@@ -34,6 +34,8 @@ export const RATER = 2;
 export interface FormedBatch {
   readonly batchId: string;
   readonly range: BatchRange;
+  /** Offset of the first record; beyond `range.first` when those before it were gone or stepped over. */
+  readonly readFrom: bigint;
   readonly inputSha256: Buffer;
   /** YYYYMM of every row's `recordedAt`. */
   readonly month: number;
@@ -80,7 +82,7 @@ export interface Forming {
   readonly logPartitions: number;
   /** The emitters' streams as they stand before it; they decide which records are repeats. */
   readonly streams: readonly StreamState[];
-  /** Where the range begins when records before the first are gone from the log. */
+  /** Where the range begins when records before the first are gone from the log or stepped over. */
   readonly first?: bigint;
   /** What the plan noted, for a batch that is formed again: it decides, not the streams. */
   readonly noted?: NotedRecords;
@@ -153,6 +155,7 @@ export function formBatch(
   return {
     batchId: batchIdOf(range, input),
     range,
+    readFrom: first.offset,
     inputSha256: input,
     month: monthOf(first.appendedAtMs),
     records: kept,

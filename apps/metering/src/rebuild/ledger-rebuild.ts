@@ -174,7 +174,7 @@ export class LedgerRebuild extends RebuildWay {
       first: bigint | null;
       oldest: Date | null;
     }>(
-      `SELECT max(recorded_from) FILTER (WHERE first_offset < $3) AS gone,
+      `SELECT max(recorded_from) FILTER (WHERE coalesce(read_from, first_offset) < $3) AS gone,
          min(first_offset) AS first, min(recorded_from) AS oldest
        FROM ${BATCHES} WHERE topic = $1 AND partition = $2`,
       [topic, partition, earliest],

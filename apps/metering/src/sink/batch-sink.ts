@@ -68,7 +68,7 @@ export class BatchSink {
   private readonly report: BatchReport;
   /** Bytes of the last message to the budgets per record, by topic: how long a batch may be. */
   private readonly density = new Map<string, number>();
-  /** Where the next range of a partition begins when its first records are gone from the log. */
+  /** Where the next range of a partition begins when its first records are gone or stepped over. */
   private readonly rangeStarts = new Map<string, { readonly at: bigint; readonly first: bigint }>();
 
   constructor(private readonly parts: BatchSinkParts) {

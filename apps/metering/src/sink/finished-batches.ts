@@ -86,13 +86,14 @@ export class FinishedBatches {
     return plan;
   }
 
-  /** Reads exactly the range of a plan. @throws AppError `metering.log_rewritten` */
+  /** Reads exactly the records of a plan. @throws AppError `metering.log_rewritten` */
   async recordsOf(stored: StoredPlan): Promise<readonly LogRecord[]> {
-    const { topic, partition, first, last } = stored.range;
+    const { topic, partition, last } = stored.range;
+    const { readFrom } = stored;
     const records: LogRecord[] = [];
-    // A range can begin with records that were gone before it was planned; the hash tells.
+    // Plans that do not say where they were read from can begin before the log did; the hash tells.
     const { earliest } = await this.parts.eventLog.bounds(topic, partition);
-    for (let from = first > earliest ? first : earliest; from <= last;) {
+    for (let from = readFrom > earliest ? readFrom : earliest; from <= last;) {
       const read = await this.parts.eventLog.read(topic, partition, from, READ_LIMIT);
       if (read.length === 0) throw logRewritten(stored.range);
       records.push(...read.filter(({ offset }) => offset <= last));

@@ -9,6 +9,8 @@ import { RATER, type NotedRecords, type PlannedBatch } from '../domain/plan-batc
 export interface StoredPlan {
   readonly batchId: string;
   readonly range: BatchRange;
+  /** Offset of the first record that the hash covers; `range.first` when the plan does not say. */
+  readonly readFrom: bigint;
   readonly inputSha256: Buffer;
   /** What the batch noted of its records. */
   readonly noted: NotedRecords;
@@ -26,6 +28,7 @@ interface PlanRow extends Record<string, unknown> {
   readonly partition: number;
   readonly first_offset: bigint;
   readonly last_offset: bigint;
+  readonly read_from: bigint | null;
   readonly row_count: number;
   readonly input_sha256: Buffer;
   readonly dropped: readonly (bigint | string)[];
@@ -52,6 +55,7 @@ function fromRow(row: PlanRow): StoredPlan {
       first: row.first_offset,
       last: row.last_offset,
     },
+    readFrom: row.read_from ?? row.first_offset,
     inputSha256: row.input_sha256,
     noted: {
       dropped: offsets(row.dropped),
@@ -86,9 +90,9 @@ export class PlanStore {
     const { rowCount } = await tx.query(
       `INSERT INTO sink_plan (batch_id, topic, partition, first_offset, last_offset, row_count,
          input_sha256, dropped, rater, month, cost_usd, charge_usd, xor64, token, state,
-         refused, unbooked)
+         refused, unbooked, read_from)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint[], $9, $10, $11, $12, $13, $1, 'PREPARED',
-         $14::bigint[], $15::bigint[])
+         $14::bigint[], $15::bigint[], $16)
        ON CONFLICT DO NOTHING`,
       [
         plan.batchId,
@@ -106,6 +110,7 @@ export class PlanStore {
         digest.xor64.toString(),
         plan.refused.map(String),
         plan.unbooked.map(String),
+        plan.readFrom,
       ],
     );
     return rowCount === 1;
