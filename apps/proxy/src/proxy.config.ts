@@ -80,6 +80,14 @@ export class ProxyConfig extends ServiceConfig {
   @Max(2 ** 40)
   spoolKeepBytes!: number;
 
+  @EnvInteger('UPSTREAM_CONNECTIONS', {
+    describe: 'connections to one provider at most, one call on each; further calls wait',
+    fallback: '1024',
+  })
+  @Min(1)
+  @Max(16_384)
+  upstreamConnections!: number;
+
   @EnvInteger('DRAIN_SECONDS', {
     describe: 'how long running requests may take at shutdown',
     fallback: '60',

@@ -67,7 +67,7 @@ async function proxyProcess(
     database,
     kafka: config,
   });
-  const transport = new UndiciTransport();
+  const transport = new UndiciTransport({ connections: config.upstreamConnections });
   let listeningAt = '';
   const options: ProxyOptions = {
     runtime,

@@ -90,12 +90,17 @@ export class ProxyProcess {
   }
 
   /** A chat request. */
-  chat(key: string, body: Record<string, unknown> = {}): Promise<Response> {
+  chat(
+    key: string,
+    body: Record<string, unknown> = {},
+    signal: AbortSignal | null = null,
+  ): Promise<Response> {
     const whole = { model: 'sized', messages: [{ role: 'user', content: 'hi' }] };
     return fetch(`${this.url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
       body: JSON.stringify({ ...whole, ...body }),
+      signal,
     });
   }
 

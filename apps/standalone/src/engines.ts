@@ -88,7 +88,7 @@ export async function openEngines(
       environment: processEnvironment(),
       onFatal: spoolEnd.onFatal,
     });
-    const transport = new UndiciTransport();
+    const transport = new UndiciTransport({ connections: config.upstreamConnections });
     const close = async (): Promise<void> => {
       try {
         await transport.close();

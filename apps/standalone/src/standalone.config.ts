@@ -109,6 +109,14 @@ export class StandaloneConfig extends KafkaConfig {
   })
   nodeEnv!: string;
 
+  @EnvInteger('UPSTREAM_CONNECTIONS', {
+    describe: 'connections to one provider at most, one call on each; further calls wait',
+    fallback: '1024',
+  })
+  @Min(1)
+  @Max(16_384)
+  upstreamConnections!: number;
+
   @EnvInteger('DRAIN_SECONDS', {
     describe: 'how long running requests may take at shutdown',
     fallback: '60',

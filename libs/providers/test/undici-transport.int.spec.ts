@@ -1,10 +1,10 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { afterEach, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 
-import { UndiciTransport } from '#libs/providers/adapters';
-import type { UpstreamFailure, UpstreamHandler } from '#libs/providers/core';
+import { UndiciTransport, type UndiciTransportOptions } from '#libs/providers/adapters';
+import type { UpstreamFailure, UpstreamHandler, UpstreamRequest } from '#libs/providers/core';
 
 interface Outcome {
   status?: number;
@@ -35,6 +35,17 @@ async function upstream(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+function requestTo(origin: string, headTimeoutMs = PATIENCE_MS): UpstreamRequest {
+  return {
+    origin,
+    path: '/chat/completions',
+    headers: ['content-type', 'application/json'],
+    body: Buffer.from('{}'),
+    headTimeoutMs,
+    idleTimeoutMs: PATIENCE_MS,
+  };
+}
+
 function send(
   origin: string,
   onStart?: (abort: () => void) => void,
@@ -50,17 +61,7 @@ function send(
       onEnd: () => resolve({ ...outcome, ended: true }),
       onFailure: (failure) => resolve({ ...outcome, failure }),
     };
-    const call = transport.dispatch(
-      {
-        origin,
-        path: '/chat/completions',
-        headers: ['content-type', 'application/json'],
-        body: Buffer.from('{}'),
-        headTimeoutMs,
-        idleTimeoutMs: PATIENCE_MS,
-      },
-      handler,
-    );
+    const call = transport.dispatch(requestTo(origin, headTimeoutMs), handler);
     onStart?.(() => call.abort());
   });
 }
@@ -130,4 +131,87 @@ test('a transport that closes breaks what runs, and sends nothing more', async (
     reason: 'connect',
   });
   expect(seen).toBe(1);
+});
+
+describe('a call for which no connection is free', () => {
+  /** An upstream that keeps its answers back until the test gives them. */
+  async function slowUpstream() {
+    const held: ServerResponse[] = [];
+    let wanted = { count: 0, resolve: (): void => undefined };
+    const origin = await upstream((req, res) => {
+      req.resume();
+      held.push(res);
+      if (held.length === wanted.count) wanted.resolve();
+    });
+    const arrived = (count: number): Promise<void> =>
+      new Promise((resolve) => {
+        wanted = { count, resolve };
+        if (held.length >= count) resolve();
+      });
+    return { origin, held, arrived };
+  }
+
+  function transportOf(options: UndiciTransportOptions): UndiciTransport {
+    return new UndiciTransport({ connectTimeoutMs: PATIENCE_MS, ...options });
+  }
+
+  test('fails once and at once when given up, as not sent, and is never sent', async () => {
+    const { origin, held, arrived } = await slowUpstream();
+    const transport = transportOf({ connections: 1 });
+    const running = send(origin, undefined, PATIENCE_MS, transport);
+    await arrived(1);
+    const failures: UpstreamFailure[] = [];
+    for (let n = 0; n < 3; n++) {
+      const call = transport.dispatch(requestTo(origin), {
+        onHead: () => undefined,
+        onData: () => true,
+        onEnd: () => undefined,
+        onFailure: (failure) => failures.push(failure),
+      });
+      expect(call.sent).toBe(false);
+      call.abort();
+      call.abort();
+      expect(failures).toHaveLength(n + 1);
+    }
+    const next = send(origin, undefined, PATIENCE_MS, transport);
+    const { socket } = held[0]!;
+    held[0]!.end('first');
+    expect(await running).toMatchObject({ body: 'first', ended: true });
+    await arrived(2);
+    // Calls given up cost the connection nothing.
+    expect(held[1]!.socket).toBe(socket);
+    held[1]!.end('next');
+    expect(await next).toMatchObject({ body: 'next', ended: true });
+    expect(held).toHaveLength(2);
+    await transport.close();
+    expect(failures).toEqual(Array(3).fill(expect.objectContaining({ sent: false })));
+    expect(failures.map(({ reason }) => reason)).toEqual(['aborted', 'aborted', 'aborted']);
+  });
+
+  test('fails as not sent after its time, and is never sent', async () => {
+    const { origin, held, arrived } = await slowUpstream();
+    const transport = transportOf({ connections: 1, startTimeoutMs: 2_000 });
+    const running = send(origin, undefined, PATIENCE_MS, transport);
+    await arrived(1);
+    const late = await send(origin, undefined, PATIENCE_MS, transport);
+    expect(late.failure).toMatchObject({ sent: false, reason: 'timeout' });
+    held[0]!.end('first');
+    expect(await running).toMatchObject({ body: 'first', ended: true });
+    const next = send(origin, undefined, PATIENCE_MS, transport);
+    await arrived(2);
+    held[1]!.end('next');
+    expect(await next).toMatchObject({ body: 'next', ended: true });
+    expect(held).toHaveLength(2);
+  });
+
+  test('is not among the first thousand', async () => {
+    const { origin, held, arrived } = await slowUpstream();
+    const transport = transportOf({});
+    const calls = Array.from({ length: 1_000 }, () =>
+      send(origin, undefined, PATIENCE_MS, transport),
+    );
+    await arrived(1_000);
+    for (const answer of held) answer.end('done');
+    for (const outcome of await Promise.all(calls)) expect(outcome).toMatchObject({ body: 'done' });
+  });
 });

@@ -213,7 +213,7 @@ export class Exchange implements UpstreamHandler {
 
   private async finishFailed(failure: UpstreamFailure): Promise<void> {
     await this.close(
-      failure.sent ? this.cutStatus(failure) : 'provider_error',
+      failure.reason === 'connect' ? 'provider_error' : this.cutStatus(failure),
       null,
       {
         isErrorAnswer: false,
@@ -345,6 +345,8 @@ export class Exchange implements UpstreamHandler {
   private onClientClose(): void {
     if (this.hasEnded || this.hasClientLeft || this.res.writableFinished) return;
     this.hasClientLeft = true;
+    // Nothing was sent: there is nothing to read on, and nothing to pay for.
+    if (this.call?.sent === false) return this.giveUp('client_left');
     if (!this.parts.inFlight.beginDrain()) return this.giveUp('client_left');
     this.isDraining = true;
     this.after(DRAIN_MS, 'client_left');

@@ -11,8 +11,10 @@ import {
 
 /** How connections to upstreams are kept. */
 export interface UndiciTransportOptions {
-  /** Connections per origin. @default 128 */
+  /** Connections per origin, which is how many requests run at once; more wait. @default 1024 */
   readonly connections?: number;
+  /** Longest wait for a connection, its opening included, milliseconds. @default 60000 */
+  readonly startTimeoutMs?: number;
   /** Longest time to open a connection, TLS included, milliseconds. @default 5000 */
   readonly connectTimeoutMs?: number;
   /**
@@ -32,22 +34,21 @@ export class UndiciTransport extends UpstreamTransport {
   }
 
   dispatch(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
+    const options: Dispatcher.DispatchOptions = {
+      method: 'POST',
+      path: request.path,
+      headers: request.headers as string[],
+      body: request.body as Buffer,
+      headersTimeout: request.headTimeoutMs,
+      bodyTimeout: request.idleTimeoutMs,
+    };
     const call = new UndiciCall(handler);
     try {
-      this.poolOf(request.origin).dispatch(
-        {
-          method: 'POST',
-          path: request.path,
-          headers: request.headers as string[],
-          body: request.body as Buffer,
-          headersTimeout: request.headTimeoutMs,
-          bodyTimeout: request.idleTimeoutMs,
-        },
-        call,
-      );
+      this.poolOf(request.origin).dispatch(options, call);
     } catch (error) {
       call.onResponseError(null, error as Error);
     }
+    call.waitForStart(options, this.options.startTimeoutMs ?? 60_000);
     return call;
   }
 
@@ -63,7 +64,7 @@ export class UndiciTransport extends UpstreamTransport {
     if (this.isClosed) throw new Error('the transport is closed');
     let pool = this.pools.get(origin);
     if (pool === undefined) {
-      const { connections = 128, connectTimeoutMs = 5_000, keepAliveMs = 4_000 } = this.options;
+      const { connections = 1_024, connectTimeoutMs = 5_000, keepAliveMs = 4_000 } = this.options;
       pool = new Pool(origin, {
         connections,
         pipelining: 1,
@@ -77,14 +78,29 @@ export class UndiciTransport extends UpstreamTransport {
   }
 }
 
-/** One request; translates undici's callbacks. `onRequestStart` comes right before the first byte. */
+/**
+ * One request; translates undici's callbacks. `onRequestStart` comes right before the first byte;
+ * until then undici cannot take a request back, so that one given up is refused there.
+ */
 class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
+  sent = false;
   private controller: Dispatcher.DispatchController | null = null;
+  private queued: Dispatcher.DispatchOptions | null = null;
+  private startTimer: NodeJS.Timeout | undefined;
   private wasAborted = false;
-  private wasSent = false;
   private hasEnded = false;
 
   constructor(private readonly handler: UpstreamHandler) {}
+
+  /** Bounds the wait for a connection. @param options what undici keeps in its queue */
+  waitForStart(options: Dispatcher.DispatchOptions, timeoutMs: number): void {
+    if (this.sent || this.hasEnded) return;
+    this.queued = options;
+    this.startTimer = setTimeout(
+      () => this.fail('timeout', 'no connection came free in time'),
+      timeoutMs,
+    );
+  }
 
   resume(): void {
     this.controller?.resume();
@@ -92,13 +108,16 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
 
   abort(): void {
     this.wasAborted = true;
-    this.controller?.abort(new Error('given up'));
+    if (this.sent) this.controller?.abort(new Error('given up'));
+    else this.fail('aborted', 'given up');
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Thrown here the request is dropped; aborted here it would take the idle connection with it.
+    if (this.hasEnded) throw new Error('given up before it was sent');
+    this.sent = true;
     this.controller = controller;
-    if (this.wasAborted) controller.abort(new Error('given up'));
-    else this.wasSent = true;
+    this.stopWaiting();
   }
 
   onResponseStart(
@@ -120,18 +139,26 @@ class UndiciCall implements UpstreamCall, Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.fail(this.reasonOf(error), messageOf(error));
+  }
+
+  private fail(reason: UpstreamFailure['reason'], message: string): void {
     if (this.hasEnded) return;
     this.hasEnded = true;
-    this.handler.onFailure({
-      sent: this.wasSent,
-      reason: this.reasonOf(error),
-      message: messageOf(error),
-    });
+    // Undici keeps the request until its turn comes, but need not keep its bytes.
+    if (this.queued !== null) this.queued.body = null;
+    this.stopWaiting();
+    this.handler.onFailure({ sent: this.sent, reason, message });
+  }
+
+  private stopWaiting(): void {
+    clearTimeout(this.startTimer);
+    this.queued = null;
   }
 
   private reasonOf(error: Error): UpstreamFailure['reason'] {
     if (this.wasAborted) return 'aborted';
-    if (!this.wasSent) return 'connect';
+    if (!this.sent) return 'connect';
     const code: unknown = Reflect.get(error, 'code');
     const isTimeout = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT';
     return isTimeout ? 'timeout' : 'cut';

@@ -36,9 +36,14 @@ export interface UpstreamHandler {
 
 /** A request on its way. */
 export interface UpstreamCall {
+  /** Whether a byte of the request may have been sent; false only while provably none was. */
+  readonly sent: boolean;
   /** Goes on after `onData` returned false. */
   resume(): void;
-  /** Gives up; `onFailure` follows with reason `aborted` unless the answer has ended. */
+  /**
+   * Gives up; `onFailure` follows with reason `aborted` unless the answer has ended: before this
+   * returns when nothing was sent, and then nothing will be.
+   */
   abort(): void;
 }
 
