@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 
 import { afterEach, describe, expect, test } from '@jest/globals';
 
@@ -131,6 +131,23 @@ test('a transport that closes breaks what runs, and sends nothing more', async (
     reason: 'connect',
   });
   expect(seen).toBe(1);
+});
+
+test('an upstream is offered HTTP/1.1 alone, so that a call has its connection to itself', async () => {
+  let hello = '';
+  const server = createTcpServer((socket) => {
+    socket.once('data', (data) => {
+      hello = data.toString('latin1');
+      socket.destroy();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const outcome = await send(`https://127.0.0.1:${port}`);
+  await new Promise((resolve) => server.close(resolve));
+  expect(outcome.failure).toMatchObject({ sent: false, reason: 'connect' });
+  expect(hello).toContain('\x08http/1.1');
+  expect(hello).not.toContain('\x02h2');
 });
 
 describe('a call for which no connection is free', () => {

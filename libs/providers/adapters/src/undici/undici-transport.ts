@@ -68,6 +68,8 @@ export class UndiciTransport extends UpstreamTransport {
       pool = new Pool(origin, {
         connections,
         pipelining: 1,
+        // Undici would take HTTP/2 where it is offered: one cut would end every call on the connection.
+        allowH2: false,
         connect: { timeout: connectTimeoutMs },
         keepAliveTimeout: keepAliveMs,
         keepAliveMaxTimeout: keepAliveMs,
