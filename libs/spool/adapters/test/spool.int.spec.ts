@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 
@@ -258,6 +259,53 @@ describe('the file of a spool', () => {
         const [event] = await spool.unpublished(ALL);
         expect([event?.position, event?.sequence]).toEqual([6, 6n]);
         expect(await spool.keptSince()).toBe(1_000_000_000_000);
+      });
+    }));
+
+  test('is tended a minute after everything published was given up', () =>
+    inDirectory(async (directory) => {
+      const said: unknown[] = [];
+      const say = (facts: object, message: string): void => void said.push([message, facts]);
+      let nowMs = 1_000_000_000_000;
+      const machine = new SystemClock();
+      const clock = { nowMs: () => nowMs, monotonicMs: () => machine.monotonicMs() };
+      await withSpool(
+        directory,
+        async (spool) => {
+          for (const [index, name] of ['a', 'b'].entries()) {
+            await spool.append(looseEventOf(name));
+            await spool.markPublished(index + 1);
+            await tend(spool);
+          }
+          const keptSinceMs = await spool.keptSince();
+          nowMs += 60_000;
+          await tend(spool);
+          expect(said).toEqual([]);
+          expect(await spool.keptSince()).toBe(keptSinceMs);
+        },
+        { clock, keepAckedBytes: 1, logger: { warn: say, error: say } },
+      );
+    }));
+
+  test('ends an attempt for good whose block was written behind rows that a salvage lost', () =>
+    inDirectory(async (directory) => {
+      await withSpool(directory, async (spool) => {
+        await spool.append(looseEventOf('sound'));
+        await spool.append({ ...looseEventOf('lost'), body: Buffer.from('z'.repeat(600)) });
+        await spool.open(intentOf('late'));
+      });
+      const path = join(directory, 'spool.db');
+      const bytes = readFileSync(path);
+      const at = bytes.indexOf('z'.repeat(100));
+      bytes[at] = bytes[at]! ^ 4;
+      writeFileSync(path, bytes);
+      await withSpool(directory, async (spool) => {
+        expect(spool.lostRanges).toEqual([{ lane: 0, from: 2n, to: 2n }]);
+        expect(await spool.openAttempts()).toHaveLength(1);
+        await spool.append(eventOf('late'));
+      });
+      await withSpool(directory, async (spool) => {
+        expect(await spool.openAttempts()).toEqual([]);
       });
     }));
 

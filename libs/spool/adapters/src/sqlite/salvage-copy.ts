@@ -49,6 +49,7 @@ export function copySound(
   const lanes = copyEvents(bad, fresh, survey, ackedPosition);
   for (const [lane, sequence] of survey.trimmed) noteSequence(lanes, lane, sequence, true);
   copyTable(bad, fresh, 'journal', (row) => readBlock(row).length === row['count']);
+  endJournalBehind(fresh, ackedPosition);
   copyTable(bad, fresh, 'progress', () => true);
   const isCertain = isTailCertain && survey.isComplete;
   const lost = lostAfterSalvage(lanes, isCertain);
@@ -180,6 +181,20 @@ function noteSequence(
   known.last = Math.max(known.last, sequence);
   if (isPublished) known.published = Math.max(known.published, sequence);
   return known;
+}
+
+/**
+ * Rows behind the last sound one are gone, and their positions are given again: what ends an attempt
+ * from now on must stand behind its block.
+ */
+function endJournalBehind(fresh: DatabaseSync, ackedPosition: number): void {
+  fresh
+    .prepare(
+      `WITH last(pos) AS (SELECT max(?, coalesce(max(pos), 0)) FROM spool)
+       UPDATE journal SET spool_pos = (SELECT pos FROM last)
+       WHERE spool_pos > (SELECT pos FROM last)`,
+    )
+    .run(ackedPosition);
 }
 
 /** From both ends towards the damage: what stands between two damaged pages is given up. */

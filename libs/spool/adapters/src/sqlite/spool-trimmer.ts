@@ -71,7 +71,8 @@ export class SpoolTrimmer {
     const { ackedPosition, db } = this.file;
     if (ackedPosition <= this.notedPosition || nowUs - this.lastNoteUs < NOTE_EVERY_US) return;
     this.file.transaction(() => {
-      db.prepare('INSERT INTO acknowledged VALUES (?, ?)').run(ackedPosition, nowUs);
+      // At the trim floor stands when its last row was written, which `keptSince` needs.
+      db.prepare('INSERT OR IGNORE INTO acknowledged VALUES (?, ?)').run(ackedPosition, nowUs);
     });
     this.notedPosition = ackedPosition;
     this.lastNoteUs = nowUs;
