@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { PostgresEventLog } from '#libs/event-log/adapters';
 import { TOPICS, type EmitterRangeV1 } from '#libs/events';
 import type { EventLog, LogRecordInput } from '#libs/event-log/core';
-import { SystemRandom } from '#libs/kernel';
+import { SystemRandom, toRfc3339 } from '#libs/kernel';
 import { rpcClient } from '#libs/platform/rpc';
 import { eventually, type TestPostgres } from '#libs/testing';
 import {
@@ -390,8 +390,8 @@ describe('how far figures are complete can be asked', () => {
     // Retention takes the sealed batches, and leaves the newest plan.
     const admin = bench.postgres.database(null);
     await admin.query('DELETE FROM metering.seal_queue');
-    const [year, month] = [new Date(oldestMs).getUTCFullYear(), new Date(oldestMs).getUTCMonth()];
-    expect(await completeThroughMs(at)).toBe(Date.UTC(year, month, 1));
+    const month = toRfc3339(oldestMs).slice(0, 'yyyy-mm'.length);
+    expect(await completeThroughMs(at)).toBe(Date.parse(`${month}-01T00:00:00Z`));
     await admin.query('DELETE FROM metering.sink_plan');
     expect(await completeThroughMs(at)).toBe(0);
   });

@@ -11,7 +11,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
 import { PostgresEventLog } from '#libs/event-log/adapters';
 import { TOPICS, type RequestCompletedV1 } from '#libs/events';
-import { SystemClock, SystemRandom } from '#libs/kernel';
+import { SystemClock, SystemRandom, toRfc3339 } from '#libs/kernel';
 import type { ClickHouseSession } from '#libs/platform/clickhouse';
 import { createRuntime } from '#libs/platform/telemetry';
 import { eventually, openChdbDatabase, type ChdbDatabase, type TestPostgres } from '#libs/testing';
@@ -290,7 +290,7 @@ test('a batch whose range begins with records it never read is made anew like an
   );
   expect(rows).toEqual([{ first: 0n }]);
   await session.run({ name: 'test.damage', sql: 'TRUNCATE TABLE raw_usage_v1' });
-  const from = new Date(clock.nowMs() - HOUR_MS).toISOString();
+  const from = toRfc3339(clock.nowMs() - HOUR_MS);
   const mended = await rebuild(at, { kind: 'ledger', from, apply: true });
   expect(mended).toMatchObject({ state: 'done', differing: mended.repaired, compared: 4 });
   expect(await ledgerSums(chdb.engine)).toMatchObject({ rows: 3, events: 3 });

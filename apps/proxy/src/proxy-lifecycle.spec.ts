@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 
+import { SystemClock } from '#libs/kernel';
+
 import { InFlight } from './attempt/drains.js';
 import { ProxyLifecycle, type ProxyLifecycleParts } from './proxy-lifecycle.js';
 
@@ -25,7 +27,7 @@ function startedWith(recovery: () => Promise<void>): ProxyLifecycle {
     },
     inFlight: new InFlight(),
     transport: { close: async () => undefined },
-    clock: { nowMs: () => Date.now(), monotonicMs: () => Date.now() },
+    clock: new SystemClock(),
     random: { bytes: (count: number) => Buffer.alloc(count) },
     logger: { warn: () => undefined },
     drainMs: 60_000,

@@ -29,7 +29,7 @@ class CreateLetters extends SqlMigration {
   readonly sql = DEAD_LETTER_DDL;
 }
 
-const PARKED_AT = new Date('2026-01-01T00:00:00Z');
+const PARKED_AT = '2026-01-01T00:00:00Z';
 let directory: string;
 let server: EmbeddedPostgres;
 let database: Database;
@@ -88,7 +88,7 @@ test('the same record once more changes nothing, in whatever company it comes', 
   expect(await read(1n)).toMatchObject({
     state: 'retried',
     error: 'the fault of x.v1 former',
-    parkedAtMs: PARKED_AT.getTime(),
+    parkedAtMs: Date.parse(PARKED_AT),
   });
   expect(await read(2n)).toMatchObject({ state: 'parked' });
 });
@@ -107,5 +107,5 @@ test.each([
     headers: latter.record.headers,
     value: latter.record.value,
   });
-  expect(stored.parkedAtMs).toBeGreaterThan(PARKED_AT.getTime());
+  expect(stored.parkedAtMs).toBeGreaterThan(Date.parse(PARKED_AT));
 });
