@@ -195,7 +195,9 @@ async function rollBack(client: PoolClient): Promise<Error | undefined> {
  */
 export function sqlState(error: unknown): string | null {
   if (!(error instanceof Error) || !('code' in error)) return null;
-  return typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code) ? error.code : null;
+  const { code } = error;
+  // Each has a digit; `EPIPE` of the system has none.
+  return typeof code === 'string' && /^(?=.*\d)[0-9A-Z]{5}$/.test(code) ? code : null;
 }
 
 /** Whether the statement met an existing row of a unique index (SQLSTATE 23505). */
