@@ -106,8 +106,8 @@ test('when the writer dies without a word on an intent, its hold stays until the
   next.kill();
 });
 
-test('a commit of 20 s costs time and readiness, but no request', async () => {
-  const variables = { FAILPOINTS: 'spool.commit=delay:20000' };
+test('a commit of 5 s costs time and readiness, but no request', async () => {
+  const variables = { FAILPOINTS: 'spool.commit=delay:5000' };
   const proxy = await world.startProxy({ spool: 'slow', variables });
   const first = proxy.chat('sk-plain-key');
   const unready = await eventually(async () => {
